@@ -1,0 +1,4 @@
+//! skeleton, replaced below
+pub mod error;
+pub mod rows;
+pub use error::{Error, Result};

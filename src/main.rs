@@ -1,0 +1,2 @@
+//! The `cs231n-gpu` command.
+fn main() {}
