@@ -1,0 +1,10 @@
+//! The definitions: naive loops in 64-bit floats, each with its formula. Clarity matters here, speed does not.
+//!
+//! Every other executor is tested against these functions. They take plain slices and dimensions, and know no device.
+
+pub mod matmul;
+pub mod nearest;
+pub mod pairwise_l1;
+pub mod pairwise_l2;
+pub mod topk;
+pub mod vote;

@@ -1,0 +1,21 @@
+//! Manhattan distances between two sets of rows.
+
+/// ‖x − y‖₁ = Σᵢ |xᵢ − yᵢ|, summed in order (course notes, "Nearest Neighbor Classifier").
+pub fn l1_distance(x: &[f64], y: &[f64]) -> f64 {
+    let mut sum = 0.0;
+    for (x, y) in x.iter().zip(y) {
+        sum += (x - y).abs();
+    }
+    sum
+}
+
+/// All L1 distances between Q query rows and T training rows of `features` values: Q×T, row-major.
+pub fn pairwise_l1(queries: &[f64], train: &[f64], features: usize) -> Vec<f64> {
+    let mut out = Vec::new();
+    for query in queries.chunks_exact(features) {
+        for row in train.chunks_exact(features) {
+            out.push(l1_distance(query, row));
+        }
+    }
+    out
+}
