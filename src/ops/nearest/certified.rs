@@ -83,6 +83,11 @@ impl Frame {
         }
     }
 
+    /// The metric that the frame is for.
+    pub(super) fn metric(&self) -> Metric {
+        self.metric
+    }
+
     /// Whether the bound says anything: rows of more than about four million features have none.
     pub(super) fn usable(&self) -> bool {
         self.slack.is_finite()

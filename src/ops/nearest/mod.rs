@@ -18,7 +18,7 @@ use self::scan::{ByteForm, ByteIndex, scan_bytes, scan_floats};
 use crate::cpu::exact;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::order;
+use crate::order::{self, Ordered};
 use crate::reference;
 pub use crate::reference::nearest::Metric;
 use crate::rows::{RowsRef, ValuesRef};
@@ -51,16 +51,16 @@ pub struct Index<'a> {
     device: Device,
     metric: Metric,
     train: RowsRef<'a>,
-    plan: Plan,
+    plan: Plan<'a>,
     memory_limit: Option<u64>,
 }
 
 /// How a training set is searched.
-enum Plan {
+enum Plan<'a> {
     /// The definition, in 64 bit, on one thread.
     Definition,
     /// Exact integers.
-    Bytes(ByteIndex),
+    Bytes(ByteIndex<'a>),
     /// 32-bit scans with a proof.
     Certified(Frame),
 }
@@ -88,7 +88,7 @@ impl<'a> Index<'a> {
             Device::Reference => Plan::Definition,
             Device::Cpu | Device::Gpu(_) => match byte_form(metric, train) {
                 Some((form, bytes)) => Plan::Bytes(ByteIndex::new(form, bytes, train.features())),
-                None => Plan::Certified(Frame::new(metric, train, scan::roundings(train.features()))),
+                None => Plan::Certified(Frame::new(metric, train, scan::roundings(device, train.features()))),
             },
         };
         Ok(Self { device: device.clone(), metric, train, plan, memory_limit })
@@ -137,12 +137,12 @@ impl<'a> Index<'a> {
             }
             (Plan::Bytes(index), ValuesRef::U8(bytes)) => {
                 let found = scan_bytes(&self.device, index, bytes, k, self.memory_limit)?;
-                pairs.extend(found.iter().map(|&key| (index.rank(order::key(key)), order::row(key))));
+                pairs.extend(found.iter().map(|&key| (index.rank(order::key(key)), order::index(key))));
                 Ok(at_once)
             }
             // Pixels were prepared for, but these queries are not pixels.
             (Plan::Bytes(_), ValuesRef::F32(_)) => {
-                let frame = Frame::new(self.metric, self.train, scan::roundings(self.train.features()));
+                let frame = Frame::new(self.metric, self.train, scan::roundings(&self.device, self.train.features()));
                 self.search_certified(&frame, queries, k, pairs)
             }
             (Plan::Certified(frame), _) => self.search_certified(frame, queries, k, pairs),
@@ -177,9 +177,9 @@ impl<'a> Index<'a> {
                 .zip(&frames)
                 .zip(found.par_chunks_exact(kept))
                 .map(|((&query, &query_frame), candidates)| {
-                    let last = order::decode_f32(order::key(candidates[kept - 1]));
+                    let last = f32::from_key(order::key(candidates[kept - 1]));
                     let bound = frame.lower_bound(query_frame, last);
-                    let ids: Vec<u32> = candidates.iter().map(|&candidate| order::row(candidate)).collect();
+                    let ids: Vec<u32> = candidates.iter().map(|&candidate| order::index(candidate)).collect();
                     let mut ranks = Vec::with_capacity(kept);
                     exact::ranks(self.metric, &wide(queries.range(query..query + 1)), self.train, &ids, &mut ranks);
                     let mut nearest: Vec<(f64, u32)> = ranks.into_iter().zip(ids).collect();

@@ -81,6 +81,13 @@ impl Neighbors {
         self.ranks[span.clone()].iter().copied().zip(self.rows[span].iter().copied())
     }
 
+    /// The first `k` neighbours of each query, which are its `k` nearest; all of them when there are no more.
+    pub fn prefix(&self, k: usize) -> Self {
+        let k = k.clamp(1, self.k);
+        let pairs = (0..self.queries()).flat_map(|query| self.pairs(query).take(k)).collect();
+        Self::from_pairs(self.metric, k, pairs)
+    }
+
     /// The nearest `k` of each query over several parts of one training set. `parts` holds for each part its answer
     /// and the number of its first row in the whole; parts hold distinct rows.
     ///

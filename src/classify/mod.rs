@@ -1,0 +1,3 @@
+//! The classifiers of the course: what a library user calls first.
+
+pub mod knn;

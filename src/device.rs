@@ -1,0 +1,128 @@
+//! The three executors behind one API, and the choice between them.
+
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::gpu::{self, Gpu};
+
+/// Where operations run. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Device {
+    /// The definitions: 64-bit loops on one thread.
+    Reference,
+    /// 32-bit SIMD on all cores.
+    Cpu,
+    /// An adapter.
+    Gpu(Gpu),
+}
+
+/// What a user asks for with `--device`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Selection {
+    /// A hardware GPU if there is one, else the CPU; never a software adapter.
+    #[default]
+    Auto,
+    /// [`Device::Cpu`].
+    Cpu,
+    /// [`Device::Reference`].
+    Reference,
+    /// [`Device::Gpu`] on this adapter.
+    Gpu(gpu::Choice),
+}
+
+impl FromStr for Selection {
+    type Err = Error;
+
+    /// `auto`, `cpu`, `reference`, `gpu`, `gpu:N` (position in `devices`) or `gpu:NAME` (part of its name).
+    fn from_str(text: &str) -> Result<Self> {
+        let (kind, which) = text.split_once(':').map_or((text, None), |(kind, which)| (kind, Some(which)));
+        match (kind.to_ascii_lowercase().as_str(), which) {
+            ("auto", None) => Ok(Self::Auto),
+            ("cpu", None) => Ok(Self::Cpu),
+            ("reference", None) => Ok(Self::Reference),
+            ("gpu", None) => Ok(Self::Gpu(gpu::Choice::Any)),
+            ("gpu", Some(which)) if !which.is_empty() => Ok(Self::Gpu(match which.parse() {
+                Ok(index) => gpu::Choice::Index(index),
+                Err(_) => gpu::Choice::Name(which.to_owned()),
+            })),
+            _ => Err(Error::usage(
+                format!("\"{text}\" names no device"),
+                "choose auto, cpu, reference, gpu, gpu:N or gpu:NAME (cs231n-gpu devices lists them)",
+            )),
+        }
+    }
+}
+
+/// An opened device and, in a few words, why this one.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The device.
+    pub device: Device,
+    /// Why it was chosen.
+    pub why: String,
+}
+
+impl Device {
+    /// Opens what `selection` asks for.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when an adapter was asked for and there is none, listing what was found. [`Selection::Auto`]
+    /// falls back to the CPU instead and says why.
+    pub fn open(selection: &Selection) -> Result<Opened> {
+        let open = |choice: &gpu::Choice| Gpu::open(choice, gpu::LimitsMode::Adapter, gpu::checked_by_environment());
+        Ok(match selection {
+            Selection::Cpu => Opened { device: Self::Cpu, why: "asked for".into() },
+            Selection::Reference => Opened { device: Self::Reference, why: "asked for".into() },
+            Selection::Gpu(choice) => {
+                let gpu = open(choice)?;
+                let why = gpu.why().to_owned();
+                Opened { device: Self::Gpu(gpu), why }
+            }
+            Selection::Auto => match open(&gpu::Choice::Auto) {
+                Ok(gpu) => {
+                    let why = gpu.why().to_owned();
+                    Opened { device: Self::Gpu(gpu), why }
+                }
+                Err(error) => Opened { device: Self::Cpu, why: format!("auto: {error}") },
+            },
+        })
+    }
+
+    /// `"reference"`, `"cpu"` or `"gpu"`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Cpu => "cpu",
+            Self::Gpu(_) => "gpu",
+        }
+    }
+
+    /// The device for people: the adapter with its driver, or the processor's threads and instruction set.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Reference => "reference (f64, one thread)".into(),
+            Self::Cpu => {
+                let threads = rayon::current_num_threads();
+                format!("cpu ({threads} thread{}, {})", if threads == 1 { "" } else { "s" }, crate::cpu::isa_name())
+            }
+            Self::Gpu(gpu) => gpu.info().to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selections_parse_and_bad_ones_say_what_would_do() {
+        let of = |text: &str| text.parse::<Selection>();
+        assert_eq!(of("auto").ok(), Some(Selection::Auto));
+        assert_eq!(of("GPU").ok(), Some(Selection::Gpu(gpu::Choice::Any)));
+        assert_eq!(of("gpu:1").ok(), Some(Selection::Gpu(gpu::Choice::Index(1))));
+        assert_eq!(of("gpu:llvm").ok(), Some(Selection::Gpu(gpu::Choice::Name("llvm".into()))));
+        for bad in ["", "cuda", "gpu:", "cpu:0"] {
+            assert_eq!(of(bad).expect_err("not a device").exit_code(), 2, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The operations: shape checks, one match over the executors each, and the table of them all.
+//!
+//! | file | is |
+//! |---|---|
+//! | `src/reference/NAME.rs` | the definition, in 64 bit |
+//! | `src/cpu/NAME.rs` | the fast path on all cores |
+//! | `shaders/NAME.wgsl` | the kernels |
+//! | `src/ops/NAME.rs` | the public function and its row of [`OPS`] |
+
+pub mod matmul;
+pub mod nearest;
+mod pairs;
+pub mod pairwise_l1;
+pub mod pairwise_l2;
+pub mod topk;
+pub mod vote;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::gpu::{Gpu, Kernel};
+use crate::tensor::Tensor;
+use crate::tolerance::Worst;
+
+/// A row of the table: everything that commands, tests, benches and the README know about an operation.
+pub struct Op {
+    /// The name, which its four files share.
+    pub name: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// What the dimensions of a [`Case`] are, in order.
+    pub dimensions: &'static [&'static str],
+    /// The tolerance class in words.
+    pub tolerance: &'static str,
+    /// The kernels; an operation without any runs on those of the operations it is composed of.
+    pub kernels: &'static [&'static Kernel],
+    /// Floating-point or integer operations of a shape.
+    pub flops: fn(&[usize]) -> f64,
+    /// Bytes that must move at least: every input read once, every output written once.
+    pub bytes: fn(&[usize]) -> f64,
+    /// The variants that a device offers.
+    pub variants: fn(&Device) -> Vec<String>,
+    /// Shapes worth checking: the smallest, odd ones, edges of tiles, one that fills a device.
+    pub shapes: fn(Effort) -> Vec<Vec<usize>>,
+    /// Runs one variant on one device on seeded inputs and compares every element with the definition.
+    pub check: fn(&Device, &Case) -> Result<Worst>,
+}
+
+/// How much to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Under a minute for the whole table on a software adapter.
+    Quick,
+    /// Larger shapes too.
+    Full,
+}
+
+/// One thing to check: a variant, a shape and the seed of the inputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Case {
+    /// One of the operation's [`Op::variants`].
+    pub variant: String,
+    /// The dimensions, as [`Op::dimensions`] names them.
+    pub shape: Vec<usize>,
+    /// Seed of the inputs.
+    pub seed: u64,
+}
+
+/// The table of all operations.
+pub static OPS: &[&Op] = &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::OP];
+
+/// The operation called `name`.
+///
+/// # Errors
+/// [`Error::Usage`] listing the names there are.
+pub fn find(name: &str) -> Result<&'static Op> {
+    OPS.iter().copied().find(|op| op.name == name).ok_or_else(|| {
+        let names: Vec<_> = OPS.iter().map(|op| op.name).collect();
+        Error::usage(format!("no operation is called \"{name}\""), format!("choose from {}", names.join(", ")))
+    })
+}
+
+/// Splits `form/family`; a variant without a family leaves the choice to the device.
+fn split_variant(variant: &str) -> (&str, Option<&str>) {
+    variant.split_once('/').map_or((variant, None), |(form, family)| (form, Some(family)))
+}
+
+/// The variants of an operation: its forms, each with the families of kernels that an adapter can run it by.
+fn variants_of(device: &Device, forms: &[&str], families: fn(&Gpu, &str) -> Vec<&'static str>) -> Vec<String> {
+    let Device::Gpu(gpu) = device else { return forms.iter().map(ToString::to_string).collect() };
+    forms
+        .iter()
+        .flat_map(|form| families(gpu, form).into_iter().map(move |family| format!("{form}/{family}")))
+        .collect()
+}
+
+/// The error of a [`Case`] that is none of the operation's.
+fn wrong_case(op: &Op, case: &Case) -> Error {
+    Error::usage(
+        format!("{} has no case {} of shape {:?}", op.name, case.variant, case.shape),
+        format!("a shape is {}; the variants depend on the device", op.dimensions.join(" × ")),
+    )
+}
+
+/// The error of operands whose element types an operation does not take.
+fn wrong_dtypes(op: &'static str, operands: &[&Tensor], wanted: &str) -> Error {
+    let found: Vec<_> = operands.iter().map(|tensor| tensor.dtype().name()).collect();
+    Error::shape(op, format!("operands of type {}", found.join(" and ")), format!("pass {wanted}"))
+}
+
+/// Refuses operands that live on different devices.
+fn same_device(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
+    let (a, b) = (a.device(), b.device());
+    let same = match (&a, &b) {
+        (Device::Gpu(a), Device::Gpu(b)) => a.same(b),
+        _ => a.kind() == b.kind(),
+    };
+    if same {
+        return Ok(());
+    }
+    Err(Error::shape(
+        op,
+        format!("operands on {} and {}", a.describe(), b.describe()),
+        "make both tensors on one device",
+    ))
+}

@@ -1,0 +1,102 @@
+//! What the operations between all pairs of rows share: shapes, inputs and checks.
+
+use super::{Case, Effort, Op, split_variant, wrong_case};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::rng;
+use crate::tensor::{DType, Tensor};
+use crate::tolerance::{Bounded, Class, Worst, compare};
+
+/// Widest rows of pixels whose squared distances (at most 255² a feature) stay below 2³¹.
+pub const MAX_PIXEL_FEATURES: usize = (i32::MAX / (255 * 255)) as usize;
+
+/// [Q, D] and [T, D] as [Q, T, D].
+pub(super) fn shape(op: &'static str, x: &Tensor, y: &Tensor) -> Result<[usize; 3]> {
+    let refuse = |problem: String, hint: &str| Err(Error::shape(op, problem, hint));
+    let (&[queries, features], &[rows, y_features]) = (x.shape(), y.shape()) else {
+        return refuse(format!("shapes {:?} and {:?}", x.shape(), y.shape()), "pass two matrices of rows");
+    };
+    if features != y_features || features == 0 {
+        return refuse(
+            format!("rows of {features} and of {y_features} features"),
+            "both sets need the same, non-zero number of features",
+        );
+    }
+    if x.dtype() == DType::U8 && features > MAX_PIXEL_FEATURES {
+        return refuse(
+            format!("{features} pixels a row overflow 32-bit distances (at most {MAX_PIXEL_FEATURES})"),
+            "convert the rows to real numbers",
+        );
+    }
+    Ok([queries, rows, features])
+}
+
+/// Shapes of the table: nothing, one, edges of tiles of 8 to 128, features that are no multiple of 4 or 16.
+pub(super) fn shapes(effort: Effort) -> Vec<Vec<usize>> {
+    let mut shapes = vec![
+        vec![0, 3, 5],
+        vec![3, 0, 5],
+        vec![1, 1, 1],
+        vec![1, 129, 3],
+        vec![63, 64, 65],
+        vec![65, 63, 16],
+        vec![17, 131, 97],
+        vec![33, 257, 784],
+    ];
+    if effort == Effort::Full {
+        shapes.extend([vec![100, 513, 3072], vec![1, 5000, 784], vec![70_000, 3, 2]]);
+    }
+    shapes
+}
+
+/// One operation between pairs, as its check needs it.
+pub(super) struct Pairs {
+    /// The row of the table, for messages.
+    pub op: &'static Op,
+    /// Runs a form (`direct`, `expanded`, …) with a family of kernels.
+    pub run: fn(&Tensor, &Tensor, &str, Option<&str>) -> Result<Tensor>,
+    /// The definition over all pairs.
+    pub define: fn(&[f64], &[f64], usize) -> Vec<f64>,
+    /// The magnitude of a distance computed by a form, given the two rows and the distance.
+    pub magnitude: fn(&str, &[f64], &[f64], f64) -> f64,
+}
+
+/// Compares a form `u8…` exactly, any other within its class.
+pub(super) fn check(pairs: &Pairs, device: &Device, case: &Case) -> Result<Worst> {
+    let &[queries, rows, features] = case.shape.as_slice() else { return Err(wrong_case(pairs.op, case)) };
+    let (form, family) = split_variant(&case.variant);
+    let mut rng = rng::seeded(case.seed);
+    let pixels = form == "u8";
+    let mut draw = |n: usize| {
+        if pixels {
+            rng::pixels(&mut rng, n).into_iter().map(f64::from).collect()
+        } else {
+            rng::reals(&mut rng, n)
+        }
+    };
+    let (x, y) = (draw(queries * features), draw(rows * features));
+    let make = |rows: usize, values: &[f64]| {
+        if pixels {
+            let bytes: Vec<u8> = values.iter().map(|&v| v as u8).collect();
+            Tensor::from_u8(device, &[rows, features], &bytes)
+        } else {
+            Tensor::from_f64(device, &[rows, features], values)
+        }
+    };
+    let got = (pairs.run)(&make(queries, &x)?, &make(rows, &y)?, form, family)?.to_f64()?;
+    let want: Vec<Bounded> = (pairs.define)(&x, &y, features)
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| {
+            let (x, y) = (&x[i / rows * features..][..features], &y[i % rows * features..][..features]);
+            Bounded { value, magnitude: (pairs.magnitude)(form, x, y, value) }
+        })
+        .collect();
+    let class = if pixels { Class::Exact } else { Class::Dot { terms: features } };
+    Ok(compare(class, &got, &want))
+}
+
+/// Pixels as the numbers they are.
+pub(super) fn widen(pixels: &[u8]) -> Vec<f64> {
+    pixels.iter().copied().map(f64::from).collect()
+}

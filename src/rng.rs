@@ -1,0 +1,24 @@
+//! Seeded choices. The generator is named (ChaCha with 8 rounds), so a seed means the same in every version.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// The generator of a seed.
+pub fn seeded(seed: u64) -> impl Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+/// `n` numbers in [−1, 1), each exact in `f32`, so that every executor starts from the same values.
+pub fn reals(rng: &mut impl Rng, n: usize) -> Vec<f64> {
+    (0..n).map(|_| f64::from(rng.random_range(-1.0f32..1.0))).collect()
+}
+
+/// `n` pixels.
+pub fn pixels(rng: &mut impl Rng, n: usize) -> Vec<u8> {
+    (0..n).map(|_| rng.random()).collect()
+}
+
+/// `n` integers below `bound`.
+pub fn integers(rng: &mut impl Rng, n: usize, bound: u32) -> Vec<u32> {
+    (0..n).map(|_| rng.random_range(0..bound)).collect()
+}

@@ -1,0 +1,242 @@
+//! A shape, values and the device that holds them.
+
+use std::sync::Arc;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::gpu::{Buffer, Gpu};
+
+/// What a tensor's elements are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DType {
+    /// Real numbers: `f32` on [`Device::Cpu`] and [`Device::Gpu`], `f64` on [`Device::Reference`].
+    Real,
+    /// Pixels, 0..=255.
+    U8,
+    /// Integers: distances of pixels, indices, labels.
+    U32,
+}
+
+impl DType {
+    /// The name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::U8 => "u8",
+            Self::U32 => "u32",
+        }
+    }
+}
+
+/// A row-major, contiguous array on one device. Clones share the storage, which is never written after it was made.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    storage: Storage,
+}
+
+/// Storage names its device: there is no tensor whose device and values disagree.
+#[derive(Debug, Clone)]
+pub(crate) enum Storage {
+    /// Reals of the reference.
+    F64(Arc<[f64]>),
+    /// Reals of the CPU.
+    F32(Arc<[f32]>),
+    /// Pixels of the reference (`true`) or the CPU.
+    U8(Arc<[u8]>, bool),
+    /// Integers of the reference (`true`) or the CPU.
+    U32(Arc<[u32]>, bool),
+    /// Anything on an adapter. Rows of pixels (along the last dimension) are padded with zeros to whole
+    /// [`GPU_PIXEL_ROW`]s; other elements are contiguous.
+    Gpu(Gpu, Buffer, DType),
+}
+
+/// Rows of pixels on an adapter take a multiple of this many bytes, one `vec4<u32>`.
+pub(crate) const GPU_PIXEL_ROW: usize = 16;
+
+/// The zero-padded form of rows of pixels on an adapter.
+pub(crate) fn pad_pixel_rows(values: &[u8], features: usize) -> std::borrow::Cow<'_, [u8]> {
+    let padded = features.next_multiple_of(GPU_PIXEL_ROW);
+    if padded == features || features == 0 {
+        return values.into();
+    }
+    let mut out = vec![0; values.len() / features * padded];
+    for (out, row) in out.chunks_exact_mut(padded).zip(values.chunks_exact(features)) {
+        out[..features].copy_from_slice(row);
+    }
+    out.into()
+}
+
+impl Tensor {
+    /// Real numbers, rounded to the device's precision.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the shape does not hold `values.len()` elements; [`Error::Device`] when the device cannot
+    /// take them.
+    pub fn from_f64(device: &Device, shape: &[usize], values: &[f64]) -> Result<Self> {
+        let narrow = || values.iter().map(|&v| v as f32);
+        Self::make(shape, values.len(), || {
+            Ok(match device {
+                Device::Reference => Storage::F64(values.into()),
+                Device::Cpu => Storage::F32(narrow().collect()),
+                Device::Gpu(gpu) => {
+                    let values: Vec<f32> = narrow().collect();
+                    Storage::Gpu(gpu.clone(), gpu.upload(bytemuck::cast_slice(&values))?, DType::Real)
+                }
+            })
+        })
+    }
+
+    /// Real numbers.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_f64`].
+    pub fn from_f32(device: &Device, shape: &[usize], values: &[f32]) -> Result<Self> {
+        Self::make(shape, values.len(), || {
+            Ok(match device {
+                Device::Reference => Storage::F64(values.iter().copied().map(f64::from).collect()),
+                Device::Cpu => Storage::F32(values.into()),
+                Device::Gpu(gpu) => {
+                    Storage::Gpu(gpu.clone(), gpu.upload(bytemuck::cast_slice(values))?, DType::Real)
+                }
+            })
+        })
+    }
+
+    /// Pixels.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_f64`].
+    pub fn from_u8(device: &Device, shape: &[usize], values: &[u8]) -> Result<Self> {
+        Self::make(shape, values.len(), || {
+            Ok(match device {
+                Device::Reference => Storage::U8(values.into(), true),
+                Device::Cpu => Storage::U8(values.into(), false),
+                Device::Gpu(gpu) => {
+                    let padded = pad_pixel_rows(values, shape.last().copied().unwrap_or(1));
+                    Storage::Gpu(gpu.clone(), gpu.upload(&padded)?, DType::U8)
+                }
+            })
+        })
+    }
+
+    /// Integers.
+    ///
+    /// # Errors
+    /// As [`Tensor::from_f64`].
+    pub fn from_u32(device: &Device, shape: &[usize], values: &[u32]) -> Result<Self> {
+        Self::make(shape, values.len(), || {
+            Ok(match device {
+                Device::Reference => Storage::U32(values.into(), true),
+                Device::Cpu => Storage::U32(values.into(), false),
+                Device::Gpu(gpu) => {
+                    Storage::Gpu(gpu.clone(), gpu.upload(bytemuck::cast_slice(values))?, DType::U32)
+                }
+            })
+        })
+    }
+
+    fn make(shape: &[usize], len: usize, storage: impl FnOnce() -> Result<Storage>) -> Result<Self> {
+        let elements = shape.iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+        if elements != Some(len) {
+            return Err(Error::shape(
+                "tensor",
+                format!("shape {shape:?} does not hold {len} values"),
+                "give as many values as the product of the dimensions",
+            ));
+        }
+        Ok(Self { shape: shape.to_vec(), storage: storage()? })
+    }
+
+    /// What an operation made: the storage must hold the shape's elements.
+    pub(crate) fn from_storage(shape: Vec<usize>, storage: Storage) -> Self {
+        Self { shape, storage }
+    }
+
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The dimensions, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the elements are.
+    pub fn dtype(&self) -> DType {
+        match &self.storage {
+            Storage::F64(_) | Storage::F32(_) => DType::Real,
+            Storage::U8(..) => DType::U8,
+            Storage::U32(..) => DType::U32,
+            Storage::Gpu(_, _, dtype) => *dtype,
+        }
+    }
+
+    /// Where the elements are.
+    pub fn device(&self) -> Device {
+        match &self.storage {
+            Storage::F64(_) | Storage::U8(_, true) | Storage::U32(_, true) => Device::Reference,
+            Storage::F32(_) | Storage::U8(_, false) | Storage::U32(_, false) => Device::Cpu,
+            Storage::Gpu(gpu, ..) => Device::Gpu(gpu.clone()),
+        }
+    }
+
+    /// The same elements in another shape; nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the number of elements differs, or when pixels on an adapter would change their last
+    /// dimension, along which they are padded.
+    pub fn reshape(&self, shape: &[usize]) -> Result<Self> {
+        let padded = matches!(self.storage, Storage::Gpu(_, _, DType::U8));
+        if padded && shape.last() != self.shape.last() {
+            return Err(Error::shape(
+                "reshape",
+                format!("pixels on a GPU keep their last dimension: {:?} to {shape:?}", self.shape),
+                "reshape before the upload",
+            ));
+        }
+        Self::make(shape, self.len(), || Ok(self.storage.clone()))
+    }
+
+    /// The elements on the host, whatever they are, as 64-bit floats: every element type is exact in them.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device fails; pending work is done first.
+    pub fn to_f64(&self) -> Result<Vec<f64>> {
+        Ok(match &self.storage {
+            Storage::F64(values) => values.to_vec(),
+            Storage::F32(values) => values.iter().copied().map(f64::from).collect(),
+            Storage::U8(values, _) => values.iter().copied().map(f64::from).collect(),
+            Storage::U32(values, _) => values.iter().copied().map(f64::from).collect(),
+            Storage::Gpu(gpu, buffer, dtype) => match dtype {
+                DType::Real => read::<f32>(gpu, buffer, self.len())?.into_iter().map(f64::from).collect(),
+                DType::U32 => read::<u32>(gpu, buffer, self.len())?.into_iter().map(f64::from).collect(),
+                DType::U8 => {
+                    let features = self.shape.last().copied().unwrap_or(1).max(1);
+                    let padded = features.next_multiple_of(GPU_PIXEL_ROW);
+                    let bytes = read::<u8>(gpu, buffer, self.len() / features * padded)?;
+                    let rows = bytes.chunks_exact(padded);
+                    rows.flat_map(|row| &row[..features]).copied().map(f64::from).collect()
+                }
+            },
+        })
+    }
+}
+
+fn read<T: bytemuck::Pod>(gpu: &Gpu, buffer: &Buffer, len: usize) -> Result<Vec<T>> {
+    let mut out = vec![T::zeroed(); len];
+    if len > 0 {
+        gpu.read_into(buffer, 0, bytemuck::cast_slice_mut(&mut out))?;
+    }
+    Ok(out)
+}
