@@ -2,3 +2,4 @@
 pub mod error;
 pub mod rows;
 pub use error::{Error, Result};
+pub mod gpu;

@@ -1,0 +1,74 @@
+//! What a device has done, for reports and for tests that assert it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+/// Totals since the device was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Submissions to the device.
+    pub submissions: u64,
+    /// Kernel launches in them.
+    pub dispatches: u64,
+    /// Bytes written to the device, parameters apart.
+    pub upload_bytes: u64,
+    /// Bytes read from it.
+    pub readback_bytes: u64,
+    /// Pipelines compiled.
+    pub pipelines: u64,
+    /// Bind groups made.
+    pub bind_groups: u64,
+    /// Bytes allocated now, idle ones of the pool included.
+    pub allocated_bytes: u64,
+    /// The most that were allocated at once.
+    pub peak_bytes: u64,
+}
+
+/// The running totals.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    submissions: AtomicU64,
+    dispatches: AtomicU64,
+    upload_bytes: AtomicU64,
+    readback_bytes: AtomicU64,
+    pipelines: AtomicU64,
+    bind_groups: AtomicU64,
+}
+
+impl Tally {
+    pub(crate) fn submitted(&self, dispatches: u64) {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
+        self.dispatches.fetch_add(dispatches, Ordering::Relaxed);
+    }
+
+    pub(crate) fn uploaded(&self, bytes: u64) {
+        self.upload_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn read_back(&self, bytes: u64) {
+        self.readback_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn compiled(&self, yes: bool) {
+        self.pipelines.fetch_add(yes.into(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn bound(&self, yes: bool) {
+        self.bind_groups.fetch_add(yes.into(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn counters(&self, (allocated_bytes, peak_bytes): (u64, u64)) -> Counters {
+        let get = |total: &AtomicU64| total.load(Ordering::Relaxed);
+        Counters {
+            submissions: get(&self.submissions),
+            dispatches: get(&self.dispatches),
+            upload_bytes: get(&self.upload_bytes),
+            readback_bytes: get(&self.readback_bytes),
+            pipelines: get(&self.pipelines),
+            bind_groups: get(&self.bind_groups),
+            allocated_bytes,
+            peak_bytes,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a kernel is and what a launch of it says.
+
+use super::Buffer;
+
+/// How a kernel uses one of its storage buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// `var<storage, read>`
+    Read,
+    /// `var<storage, read_write>`
+    ReadWrite,
+}
+
+/// One field of a parameter struct, as [`params!`](crate::params) saw it; a test compares it with the WGSL struct `Params`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The name, equal on both sides.
+    pub name: &'static str,
+    /// `"u32"`, `"i32"` or `"f32"`.
+    pub ty: &'static str,
+    /// Bytes from the start of the struct.
+    pub offset: u32,
+}
+
+/// One entry point of one shader file.
+///
+/// Storage buffers are `@group(0) @binding(0..n)` in the order of [`Self::buffers`]; the parameters, where there are any, are
+/// `@group(1) @binding(0) var<uniform> params: Params`.
+///
+/// A kernel must end every loop (wgpu's loop bounding is off unless the device is opened checked), and must write workgroup memory
+/// before reading it (it is not zeroed).
+#[derive(Debug)]
+pub struct Kernel {
+    /// The stem of the shader file, which is the name of the operation.
+    pub op: &'static str,
+    /// The WGSL of the file, as included.
+    pub source: &'static str,
+    /// The entry point.
+    pub entry: &'static str,
+    /// How each storage buffer is used, in the order of their bindings.
+    pub buffers: &'static [Access],
+    /// The layout of the parameter struct; empty for a kernel without parameters.
+    pub fields: &'static [Field],
+    /// Needs subgroup operations.
+    pub subgroup: bool,
+    /// Comes from `NAME.native.wgsl`: needs 64-bit integers, which no browser has.
+    pub native: bool,
+}
+
+impl Kernel {
+    /// Bytes of the parameter struct.
+    pub fn params_bytes(&self) -> usize {
+        self.fields.len() * 4
+    }
+}
+
+/// One recorded use of a kernel.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// What runs.
+    pub kernel: &'static Kernel,
+    /// Values of the constants that the shader file leaves open: tile sizes and the like.
+    pub constants: &'a [(&'static str, u32)],
+    /// The storage buffers, in the order of [`Kernel::buffers`].
+    pub buffers: &'a [&'a Buffer],
+    /// The parameter struct's bytes, [`Params::bytes`].
+    pub params: &'a [u8],
+    /// Workgroups in each dimension; [`Limits::grid`](super::Limits::grid) spreads large counts.
+    pub groups: [u32; 3],
+    /// Estimated floating-point operations or bytes moved, whichever is larger: the budget of a submission counts it.
+    pub work: u64,
+}
+
+/// A parameter struct made by [`params!`](crate::params): plain 4-byte fields whose bytes go to the shader as they are.
+pub trait Params: bytemuck::Pod {
+    /// Its fields in order.
+    const FIELDS: &'static [Field];
+
+    /// The bytes for [`Launch::params`].
+    fn bytes(&self) -> &[u8] {
+        bytemuck::bytes_of(self)
+    }
+}
+
+/// A type that may stand in a parameter struct: the same 4 bytes in Rust and in WGSL.
+pub trait Scalar: bytemuck::Pod {
+    /// Its name in WGSL.
+    const NAME: &'static str;
+}
+
+impl Scalar for u32 {
+    const NAME: &'static str = "u32";
+}
+
+impl Scalar for i32 {
+    const NAME: &'static str = "i32";
+}
+
+impl Scalar for f32 {
+    const NAME: &'static str = "f32";
+}
+
+/// Declares the Rust side of a WGSL struct `Params`, with the layout for [`Kernel::fields`] derived from it.
+///
+/// ```
+/// use cs231n_gpu::gpu::Params;
+/// cs231n_gpu::params! {
+///     /// Parameters of `scale.wgsl`.
+///     pub struct ScaleParams {
+///         /// Elements.
+///         pub n: u32,
+///         /// The factor.
+///         pub factor: f32,
+///     }
+/// }
+/// assert_eq!(ScaleParams::FIELDS[1].offset, 4);
+/// assert_eq!(ScaleParams { n: 1, factor: 2.0 }.bytes().len(), 8);
+/// ```
+#[macro_export]
+macro_rules! params {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field_vis:vis $field:ident : $ty:ty),* $(,)?
+    }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, ::bytemuck::Pod, ::bytemuck::Zeroable)]
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $ty,)*
+        }
+
+        impl $crate::gpu::Params for $name {
+            const FIELDS: &'static [$crate::gpu::Field] = &[$(
+                $crate::gpu::Field {
+                    name: stringify!($field),
+                    ty: <$ty as $crate::gpu::Scalar>::NAME,
+                    offset: ::core::mem::offset_of!($name, $field) as u32,
+                },
+            )*];
+        }
+    };
+}

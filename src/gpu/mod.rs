@@ -1,0 +1,345 @@
+//! The GPU runtime: buffers and kernels on one wgpu device. It knows no tensor and no operation.
+//!
+//! The calls look immediate, but [`Gpu::record`] only appends to a list. The list becomes one submission when a value is read, when it is
+//! long, or when its estimated work passes the time budget. Memory comes from a pool, and pipelines and bind groups are cached, so the
+//! second step of a loop allocates and builds nothing.
+//!
+//! ```no_run
+//! use cs231n_gpu::gpu::{Access, Choice, Gpu, Kernel, Launch, Options};
+//!
+//! static DOUBLE: Kernel = Kernel {
+//!     op: "double",
+//!     source: "@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+//!         @compute @workgroup_size(64) fn double(@builtin(global_invocation_id) id: vec3<u32>) {
+//!             if id.x < arrayLength(&x) { x[id.x] *= 2.0; }
+//!         }",
+//!     entry: "double",
+//!     buffers: &[Access::ReadWrite],
+//!     fields: &[],
+//!     subgroup: false,
+//!     native: false,
+//! };
+//!
+//! let gpu = Gpu::open(&Choice::Any, &Options::default())?;
+//! let x = gpu.upload(bytemuck::cast_slice(&[1.0f32, 2.0]))?;
+//! gpu.record(&Launch { kernel: &DOUBLE, constants: &[], buffers: &[&x], params: &[], groups: [1, 1, 1], work: 2 })?;
+//! assert_eq!(gpu.read(&x, 0..8)?, bytemuck::cast_slice::<f32, u8>(&[2.0, 4.0]));
+//! # Ok::<(), cs231n_gpu::Error>(())
+//! ```
+
+mod adapter;
+mod budget;
+mod counters;
+mod fault;
+mod kernel;
+pub mod limits;
+mod pipeline;
+mod pool;
+mod queue;
+mod read;
+pub mod source;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use adapter::{Choice, Features, Info, Kind, adapters, choose};
+pub use counters::Counters;
+pub use kernel::{Access, Field, Kernel, Launch, Params, Scalar};
+pub use limits::{Limits, LimitsMode};
+pub use pool::Buffer;
+
+use crate::{Error, Result};
+use counters::Tally;
+use fault::Fault;
+use pool::{Memory, Pool};
+use queue::{Context, Recorder};
+
+const DEFECT: &str = "this is a defect of the program; please report it";
+
+/// How a device is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Which limits and features to ask for.
+    pub limits: LimitsMode,
+    /// Keep every runtime check in the shaders, loop bounds and zeroed workgroup memory included.
+    pub checked: bool,
+    /// Fill allocated memory with NaN bits, so that a kernel which reads what it has not written shows itself.
+    pub poison: bool,
+    /// Bytes of idle buffers to keep for reuse.
+    pub pool_bytes: u64,
+}
+
+impl Default for Options {
+    /// The adapter's limits, 1 GiB of idle buffers; checks where `CS231N_GPU_CHECKED=1`; poison where `CS231N_GPU_POISON=1` and in debug
+    /// builds.
+    fn default() -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+        Self {
+            limits: LimitsMode::Adapter,
+            checked: set("CS231N_GPU_CHECKED"),
+            poison: cfg!(debug_assertions) || set("CS231N_GPU_POISON"),
+            pool_bytes: limits::POOL_BYTES,
+        }
+    }
+}
+
+/// An opened device. Clones share it; any thread may use it.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    context: Context,
+    info: Info,
+    why: String,
+    options: Options,
+    staging: read::Staging,
+    recorder: Mutex<Recorder>,
+}
+
+impl Gpu {
+    /// Opens the adapter that `choice` names.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when there is no such adapter (the message lists those found), when [`Choice::Auto`] finds only software, or when
+    /// the driver refuses to open it.
+    pub fn open(choice: &Choice, options: &Options) -> Result<Self> {
+        let adapter::Opened { device, queue, info, why } = adapter::open(choice, options.limits)?;
+        let fault = Fault::watch(&device);
+        let recorder = Recorder::new(&device, info.kind, options.checked)?;
+        let pool = Pool::new(options.pool_bytes);
+        let context = Context { device, queue, fault, pool, tally: Tally::default() };
+        let recorder = Mutex::new(recorder);
+        let inner = Inner { context, info, why, options: *options, staging: read::Staging::default(), recorder };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The adapter, with the limits and features the device was opened with.
+    pub fn info(&self) -> &Info {
+        &self.inner.info
+    }
+
+    /// Why this adapter was taken, in one line.
+    pub fn why(&self) -> &str {
+        &self.inner.why
+    }
+
+    /// What the device allows.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.info.limits
+    }
+
+    /// Whether the device has what `kernel` needs beyond the portable baseline.
+    pub fn supports(&self, kernel: &Kernel) -> bool {
+        let features = self.inner.info.features;
+        (features.subgroup || !kernel.subgroup) && (features.int64 || !kernel.native)
+    }
+
+    /// Work (floating-point operations or bytes) that one launch should hold at most, learned from the submissions so far: about 50 ms of
+    /// this device. Larger launches run, but risk a watchdog's reset on slow adapters, so callers cut their work by it.
+    pub fn work_budget(&self) -> u64 {
+        self.recorder().budget()
+    }
+
+    /// Totals since the device was opened.
+    pub fn counters(&self) -> Counters {
+        self.inner.context.tally.counters(self.inner.context.pool.usage())
+    }
+
+    /// A buffer of `bytes`, with undefined contents.
+    ///
+    /// # Errors
+    /// [`Error::Device`] beyond the device's largest buffer, or when it has no memory left after all idle buffers were dropped.
+    pub fn alloc(&self, bytes: u64) -> Result<Buffer> {
+        let buffer = self.take(bytes)?;
+        if self.inner.options.poison {
+            let block = buffer.memory.block();
+            let nan = vec![0xff; block.size.min(limits::STAGING_BYTES) as usize];
+            let mut recorder = self.recorder();
+            for offset in (0..block.size).step_by(nan.len()) {
+                let piece = nan.len().min((block.size - offset) as usize);
+                recorder.write(&self.inner.context, block, offset, &nan[..piece])?;
+            }
+        }
+        Ok(buffer)
+    }
+
+    /// A new buffer that holds `bytes`, followed by zeros up to a whole vector of 16 bytes.
+    ///
+    /// # Errors
+    /// As [`Self::alloc`].
+    pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
+        let buffer = self.take(bytes.len() as u64)?;
+        let block = buffer.memory.block();
+        let (vectors, rest) = bytes.split_at(bytes.len() / limits::BUFFER_UNIT as usize * limits::BUFFER_UNIT as usize);
+        let mut recorder = self.recorder();
+        let mut offset = 0;
+        for piece in vectors.chunks(limits::STAGING_BYTES as usize) {
+            recorder.write(&self.inner.context, block, offset, piece)?;
+            offset += piece.len() as u64;
+        }
+        if !rest.is_empty() || vectors.is_empty() {
+            let mut last = [0; limits::BUFFER_UNIT as usize];
+            last[..rest.len()].copy_from_slice(rest);
+            recorder.write(&self.inner.context, block, offset, &last)?;
+        }
+        drop(recorder);
+        Ok(buffer)
+    }
+
+    /// The part of `buffer` from byte `start` with `bytes`, sharing its memory.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when it exceeds the buffer or starts off the device's [`Limits::storage_alignment`];
+    /// [`Limits::rows_per_chunk`] gives chunks that do not.
+    pub fn slice(&self, buffer: &Buffer, start: u64, bytes: u64) -> Result<Buffer> {
+        let alignment = u64::from(self.limits().storage_alignment);
+        if start % alignment != 0 || start.checked_add(bytes).is_none_or(|end| end > buffer.len()) {
+            let text = format!(
+                "a slice of {bytes} bytes at {start} in a buffer of {}: it must lie inside and start at a multiple of {alignment}",
+                buffer.len()
+            );
+            return Err(Error::device(text, DEFECT));
+        }
+        Ok(buffer.part(start, bytes))
+    }
+
+    /// Appends a launch to the recorded work. Without any workgroup there is nothing to do.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a launch that does not fit its kernel or the device (each naming the kernel), for a kernel that the driver
+    /// rejects (with the driver's text), or when work recorded earlier has failed.
+    pub fn record(&self, launch: &Launch) -> Result<()> {
+        self.check_launch(launch)?;
+        if launch.groups.contains(&0) {
+            return Ok(());
+        }
+        self.recorder().record(&self.inner.context, launch)
+    }
+
+    /// Submits the recorded work without waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device refused it or is lost.
+    pub fn flush(&self) -> Result<()> {
+        self.recorder().flush(&self.inner.context, &[])?;
+        Ok(())
+    }
+
+    /// Submits the recorded work and waits until the device is idle: what a time measurement ends with.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn wait(&self) -> Result<()> {
+        let newest = {
+            let mut recorder = self.recorder();
+            recorder.flush(&self.inner.context, &[])?;
+            recorder.newest()
+        };
+        if let Some(ticket) = newest {
+            let waited = queue::wait(&self.inner.context, &ticket)?;
+            self.recorder().retire(&ticket, waited);
+        }
+        self.inner.context.fault.check()
+    }
+
+    /// Drops all idle buffers, and keeps at most `bytes` of them from now on.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub fn trim(&self, bytes: u64) -> Result<()> {
+        self.inner.context.pool.set_cap(bytes);
+        self.inner.context.pool.shrink(0);
+        self.wait()
+    }
+
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.inner.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Memory for `bytes` from the pool or the device.
+    fn take(&self, bytes: u64) -> Result<Buffer> {
+        let limits = self.limits();
+        if bytes > limits.buffer_bytes {
+            return Err(Error::device(
+                format!("a buffer of {bytes} bytes, but this device allows at most {}", limits.buffer_bytes),
+                "work on fewer rows at a time, or use --device cpu",
+            ));
+        }
+        let context = &self.inner.context;
+        let class = pool::class(bytes, limits.buffer_bytes);
+        if let Some(memory) = context.pool.take(class) {
+            return Ok(Buffer::new(memory, bytes));
+        }
+        let memory = match self.allocate(class) {
+            Ok(memory) => memory,
+            // Idle buffers of other sizes may hold what is missing.
+            Err(_) => {
+                context.pool.shrink(0);
+                self.recorder().forget(&context.pool.evicted());
+                self.wait()?;
+                self.allocate(class)?
+            }
+        };
+        Ok(Buffer::new(memory, bytes))
+    }
+
+    fn allocate(&self, bytes: u64) -> Result<Memory> {
+        let context = &self.inner.context;
+        let raw = fault::scoped(&context.device, &format!("a buffer of {bytes} bytes"), || {
+            context.device.create_buffer(&wgpu::BufferDescriptor {
+                label: None,
+                size: bytes,
+                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })
+        })?;
+        context.fault.check()?;
+        Ok(context.pool.adopt(raw))
+    }
+
+    fn check_owner(&self, what: &str, buffer: &Buffer) -> Result<()> {
+        if buffer.memory.belongs_to(&self.inner.context.pool) {
+            return Ok(());
+        }
+        Err(Error::device(format!("{what}: the buffer belongs to another device"), DEFECT))
+    }
+
+    fn check_launch(&self, launch: &Launch) -> Result<()> {
+        let kernel = launch.kernel;
+        let name = format_args!("kernel {}::{}", kernel.op, kernel.entry);
+        let defect = |problem: String| Err(Error::device(format!("{name}: {problem}"), DEFECT));
+        let (given, declared) = (launch.buffers.len(), kernel.buffers.len());
+        if given != declared || given > limits::STORAGE_BUFFERS {
+            let most = limits::STORAGE_BUFFERS;
+            return defect(format!("{given} buffers given, {declared} declared, at most {most} portable"));
+        }
+        let (given, declared) = (launch.params.len(), kernel.params_bytes());
+        if given != declared || given > limits::PARAMS_BYTES {
+            let most = limits::PARAMS_BYTES;
+            return defect(format!("{given} bytes of parameters given, {declared} declared, at most {most} possible"));
+        }
+        if launch.groups.iter().any(|groups| *groups > self.limits().groups) {
+            let (groups, limit) = (launch.groups, self.limits().groups);
+            return defect(format!("{groups:?} workgroups, but this device takes at most {limit} in a dimension"));
+        }
+        if !self.supports(kernel) {
+            return defect("this device lacks the subgroup or 64-bit operations it needs".into());
+        }
+        for (i, (buffer, access)) in launch.buffers.iter().zip(kernel.buffers).enumerate() {
+            if !buffer.memory.belongs_to(&self.inner.context.pool) {
+                return defect(format!("buffer {i} belongs to another device"));
+            }
+            if buffer.binding_bytes() > self.limits().binding_bytes {
+                self.limits().check_binding(&format!("{name}, buffer {i}"), buffer.binding_bytes())?;
+            }
+            // One launch must not write memory that another of its bindings sees, even where the ranges are disjoint (wgpu issue 8470).
+            let clash = |j: &usize| *j != i && launch.buffers[*j].shares_memory_with(buffer);
+            if let (Access::ReadWrite, Some(j)) = (*access, (0..launch.buffers.len()).find(clash)) {
+                return defect(format!("buffer {i} is written, but buffer {j} is the same memory; use an in-place kernel"));
+            }
+        }
+        Ok(())
+    }
+}

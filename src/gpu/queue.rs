@@ -1,0 +1,287 @@
+//! Recorded launches, and the submissions they become.
+//!
+//! A flush is one upload of all parameters, one compute pass and one submission, with the copies of a read-back in it. WebGPU orders the
+//! launches of a pass and makes each see what the ones before it wrote.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::adapter::Kind;
+use super::budget::Budget;
+use super::counters::Tally;
+use super::fault::{self, Fault, scoped};
+use super::kernel::Launch;
+use super::limits::{
+    LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, WRITE_BYTES_PER_SUBMISSION, WRITES_PER_SUBMISSION,
+};
+use super::pipeline::{BindGroups, Pipelines};
+use super::pool::{Block, Pool};
+use crate::Result;
+
+/// What every part of the runtime needs of the device.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    pub(crate) fault: Arc<Fault>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) tally: Tally,
+}
+
+/// A copy out of device memory, part of the submission that a read waits for.
+pub(crate) struct Copy<'a> {
+    pub(crate) from: &'a wgpu::Buffer,
+    pub(crate) offset: u64,
+    pub(crate) to: &'a wgpu::Buffer,
+    pub(crate) to_offset: u64,
+    pub(crate) bytes: u64,
+}
+
+/// A launch that waits for the next flush. It holds the bind group, and through it the memory.
+#[derive(Debug)]
+struct Recorded {
+    pipeline: wgpu::ComputePipeline,
+    buffers: wgpu::BindGroup,
+    /// Offset of its slot in the ring, for kernels with parameters.
+    params: Option<u32>,
+    groups: [u32; 3],
+}
+
+/// A submission that the device has not been seen to finish.
+#[derive(Debug)]
+struct Submission {
+    batch: u64,
+    index: wgpu::SubmissionIndex,
+    started: Instant,
+    /// `None` where the time will say nothing about the speed: something was compiled in it.
+    work: Option<u64>,
+}
+
+/// Identifies a submission to [`Recorder::retire`].
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) batch: u64,
+    pub(crate) index: wgpu::SubmissionIndex,
+}
+
+/// The list of recorded launches and everything that turns it into submissions.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pipelines: Pipelines,
+    bind_groups: BindGroups,
+    ring: wgpu::Buffer,
+    ring_group: wgpu::BindGroup,
+    pending: Vec<Recorded>,
+    params: Vec<u8>,
+    work: u64,
+    compiled: bool,
+    writes: usize,
+    write_bytes: u64,
+    /// Number of the batch being recorded; blocks remember the last one that used them. Starts above the number of a fresh block.
+    batch: u64,
+    in_flight: VecDeque<Submission>,
+    /// When the newest finished submission ended, where that was observed exactly.
+    ended: Option<Instant>,
+    budget: Budget,
+}
+
+impl Recorder {
+    pub(crate) fn new(device: &wgpu::Device, kind: Kind, checked: bool) -> Result<Self> {
+        let (ring, layout, ring_group) = scoped(device, "preparing the device", || {
+            let ring = device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("parameters"),
+                size: (PARAMS_BYTES * LAUNCHES_PER_SUBMISSION) as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: Some("parameters"),
+                entries: &[wgpu::BindGroupLayoutEntry {
+                    binding: 0,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::Buffer {
+                        ty: wgpu::BufferBindingType::Uniform,
+                        has_dynamic_offset: true,
+                        min_binding_size: None,
+                    },
+                    count: None,
+                }],
+            });
+            let slot = wgpu::BufferBinding { buffer: &ring, offset: 0, size: wgpu::BufferSize::new(PARAMS_BYTES as u64) };
+            let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("parameters"),
+                layout: &layout,
+                entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(slot) }],
+            });
+            (ring, layout, group)
+        })?;
+        Ok(Self {
+            pipelines: Pipelines::new(layout, checked),
+            bind_groups: BindGroups::default(),
+            ring,
+            ring_group,
+            pending: Vec::with_capacity(LAUNCHES_PER_SUBMISSION),
+            params: Vec::new(),
+            work: 0,
+            compiled: false,
+            writes: 0,
+            write_bytes: 0,
+            batch: 1,
+            in_flight: VecDeque::new(),
+            ended: None,
+            budget: Budget::new(kind),
+        })
+    }
+
+    /// Work one submission should hold.
+    pub(crate) fn budget(&self) -> u64 {
+        self.budget.work()
+    }
+
+    /// Appends a launch that has been checked, flushing before or after it where a bound is reached.
+    pub(crate) fn record(&mut self, context: &Context, launch: &Launch) -> Result<()> {
+        context.fault.check()?;
+        self.bind_groups.forget(&context.pool.evicted());
+        let (pipeline, compiled) = self.pipelines.get(&context.device, &context.fault, launch)?;
+        if !self.pending.is_empty() && self.work.saturating_add(launch.work) > self.budget.work() {
+            self.flush(context, &[])?;
+        }
+        let (buffers, made) = self.bind_groups.get(&context.device, &self.pipelines, &pipeline, launch)?;
+        context.tally.compiled(compiled);
+        context.tally.bound(made);
+
+        let params = (!launch.params.is_empty()).then(|| {
+            let offset = self.params.len();
+            self.params.extend_from_slice(launch.params);
+            self.params.resize(offset + PARAMS_BYTES, 0);
+            offset as u32
+        });
+        for buffer in launch.buffers {
+            buffer.memory.block().use_in(self.batch);
+        }
+        self.pending.push(Recorded { pipeline: pipeline.raw, buffers, params, groups: launch.groups });
+        self.work = self.work.saturating_add(launch.work);
+        self.compiled |= compiled;
+        if self.pending.len() >= LAUNCHES_PER_SUBMISSION || self.work >= self.budget.work() {
+            self.flush(context, &[])?;
+        }
+        Ok(())
+    }
+
+    /// Writes `bytes`, whole units of 4, into a block that nobody reads yet.
+    pub(crate) fn write(&mut self, context: &Context, block: &Block, offset: u64, bytes: &[u8]) -> Result<()> {
+        // Host writes run at the start of the submission, before the launches recorded so far (wgpu issue 1650).
+        if block.used_in(self.batch) {
+            self.flush(context, &[])?;
+        }
+        if self.writes >= WRITES_PER_SUBMISSION || self.write_bytes + bytes.len() as u64 > WRITE_BYTES_PER_SUBMISSION {
+            self.flush(context, &[])?;
+        }
+        context.queue.write_buffer(&block.raw, offset, bytes);
+        self.writes += 1;
+        self.write_bytes += bytes.len() as u64;
+        context.tally.uploaded(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Submits everything recorded, and `copies` after it. `None` where there was nothing to submit.
+    pub(crate) fn flush(&mut self, context: &Context, copies: &[Copy]) -> Result<Option<Ticket>> {
+        self.bind_groups.forget(&context.pool.evicted());
+        if self.pending.is_empty() && copies.is_empty() && self.writes == 0 {
+            context.fault.check()?;
+            return Ok(None);
+        }
+        while self.in_flight.len() >= SUBMISSIONS_IN_FLIGHT {
+            let oldest = self.in_flight.front().map(|s| Ticket { batch: s.batch, index: s.index.clone() });
+            let Some(oldest) = oldest else { break };
+            let waited = wait(context, &oldest)?;
+            self.retire(&oldest, waited);
+        }
+
+        if !self.params.is_empty() {
+            context.queue.write_buffer(&self.ring, 0, &self.params);
+        }
+        let mut encoder = context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        if !self.pending.is_empty() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None });
+            for launch in &self.pending {
+                pass.set_pipeline(&launch.pipeline);
+                pass.set_bind_group(0, &launch.buffers, &[]);
+                if let Some(offset) = launch.params {
+                    pass.set_bind_group(1, &self.ring_group, &[offset]);
+                }
+                let [x, y, z] = launch.groups;
+                pass.dispatch_workgroups(x, y, z);
+            }
+        }
+        for copy in copies {
+            encoder.copy_buffer_to_buffer(copy.from, copy.offset, copy.to, copy.to_offset, copy.bytes);
+        }
+        let started = Instant::now();
+        let index = context.queue.submit([encoder.finish()]);
+        context.tally.submitted(self.pending.len() as u64);
+
+        let ticket = Ticket { batch: self.batch, index: index.clone() };
+        let work = (!self.compiled).then_some(self.work);
+        self.in_flight.push_back(Submission { batch: self.batch, index, started, work });
+        self.batch += 1;
+        self.pending.clear();
+        self.params.clear();
+        (self.work, self.compiled, self.writes, self.write_bytes) = (0, false, 0, 0);
+        // Errors of the encoder and the submission arrive on this thread before `submit` returns.
+        context.fault.check()?;
+        Ok(Some(ticket))
+    }
+
+    /// Notes that the submission of `ticket`, and so all before it, has ended, and learns from how long they took.
+    pub(crate) fn retire(&mut self, ticket: &Ticket, waited: Waited) {
+        let mut begun = None;
+        let mut work = Some(0u64);
+        while self.in_flight.front().is_some_and(|submission| submission.batch <= ticket.batch) {
+            let Some(submission) = self.in_flight.pop_front() else { break };
+            begun.get_or_insert(submission.started);
+            work = work.zip(submission.work).map(|(sum, work)| sum.saturating_add(work));
+        }
+        // Another thread has been here already.
+        let Some(mut begun) = begun else { return };
+        if let Some(ended) = self.ended {
+            begun = begun.max(ended);
+        }
+        self.ended = waited.exact.then_some(waited.until);
+        if let (true, Some(work)) = (waited.exact, work) {
+            self.budget.observe(work, waited.until.saturating_duration_since(begun));
+        }
+    }
+
+    /// All submissions in flight, by the newest.
+    pub(crate) fn newest(&self) -> Option<Ticket> {
+        self.in_flight.back().map(|s| Ticket { batch: s.batch, index: s.index.clone() })
+    }
+
+    /// Drops bind groups of memory that the pool has let go.
+    pub(crate) fn forget(&mut self, blocks: &[u64]) {
+        self.bind_groups.forget(blocks);
+    }
+}
+
+/// What a wait saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waited {
+    until: Instant,
+    /// The submission was still running when the wait began, so it ended at `until`.
+    exact: bool,
+}
+
+/// Blocks until the submission of `ticket` has ended.
+pub(crate) fn wait(context: &Context, ticket: &Ticket) -> Result<Waited> {
+    let poll = |timeout| {
+        let poll = wgpu::PollType::Wait { submission_index: Some(ticket.index.clone()), timeout };
+        fault::poll(&context.device, &context.fault, poll)
+    };
+    let exact = !poll(Some(Duration::ZERO))?;
+    if exact {
+        poll(None)?;
+    }
+    Ok(Waited { until: Instant::now(), exact })
+}
