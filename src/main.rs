@@ -1,2 +1,14 @@
-//! The `cs231n-gpu` command.
-fn main() {}
+//! The `cs231n-gpu` command: parse, run, print the error and its hint.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cs231n_gpu::cli::run(std::env::args_os()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do where even standard error is closed.
+            let _ = cs231n_gpu::cli::report(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The command line: one thin file per subcommand, which parses, calls the library and renders.
+
+mod args;
+mod check;
+mod compare;
+mod data;
+mod devices;
+mod knn;
+mod merge;
+mod output;
+mod summary;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+/// The classic classifiers of CS231n on any GPU and on plain CPUs, every operation proven against its definition.
+#[derive(Debug, Parser)]
+#[command(name = "cs231n-gpu", version, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more on standard error (twice: debug messages).
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Classify by the k nearest neighbours, exactly.
+    Knn(knn::Knn),
+    /// List the devices that --device can name.
+    Devices(devices::Devices),
+    /// Prove every operation equal to its definition on a device.
+    Check(check::Check),
+    /// Look at data.
+    Data(data::Data),
+    /// Time the course's forms of an exercise side by side and show that they agree.
+    Compare(compare::Compare),
+    /// Print the completion script of a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Parses `args` (the program's name first) and runs the command. Help and version texts are printed, not errors.
+///
+/// # Errors
+/// Whatever the command meets; [`Error::Usage`] for arguments that do not parse.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(stop) if stop.use_stderr() => {
+            // clap's own text names the argument and shows the usage; it ends the run with clap's exit code, 2.
+            let text = stop.render().to_string();
+            return Err(Error::usage(text.trim_start_matches("error: ").trim_end(), ""));
+        }
+        Err(help) => return output::print(&help.render().ansi().to_string()),
+    };
+    let level = ["warn", "info", "debug"][usize::from(cli.verbose.min(2))];
+    // A second initialisation (several runs in one test process) keeps the first; nothing depends on which.
+    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format_timestamp(None)
+        .try_init();
+    match cli.command {
+        Command::Knn(command) => command.run(),
+        Command::Devices(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Data(command) => command.run(),
+        Command::Compare(command) => command.run(),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "cs231n-gpu", &mut script);
+            output::print(&String::from_utf8_lossy(&script))
+        }
+    }
+}
+
+/// Writes an error and its hint to standard error.
+///
+/// # Errors
+/// When standard error is closed.
+pub fn report(error: &Error) -> std::io::Result<()> {
+    let mut stderr = std::io::stderr().lock();
+    writeln!(stderr, "error: {error}")?;
+    match error.hint() {
+        Some(hint) => writeln!(stderr, " hint: {hint}"),
+        None => Ok(()),
+    }
+}
