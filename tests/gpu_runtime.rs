@@ -424,7 +424,10 @@ fn a_shader_that_does_not_compile_is_an_error_with_its_name() {
                 work: 1,
             };
             let error = gpu.record(&launch).expect_err("does not compile").to_string();
-            assert!(error.starts_with(&format!("kernel test::{} does not compile: ", kernel.entry)), "{error}");
+            assert!(
+                error.starts_with(&format!("kernel test::{} does not compile: ", kernel.entry)),
+                "{error}"
+            );
         }
     }
     assert_eq!(gpu.counters().pipelines, 0);
@@ -437,7 +440,9 @@ fn a_shader_that_does_not_compile_is_an_error_with_its_name() {
 fn webgpu_default_limits_and_all_checks_suffice() {
     static SUBGROUP: Kernel = Kernel { subgroup: true, ..kernel(IN_PLACE, "in_place", &[Access::ReadWrite]) };
     for checked in [false, true] {
-        let Some(gpu) = open(Options { limits: LimitsMode::WebGpuDefault, checked, ..plain() }) else { return };
+        let Some(gpu) = open(Options { limits: LimitsMode::WebGpuDefault, checked, ..plain() }) else {
+            return;
+        };
         assert_eq!(gpu.limits().binding_bytes, 128 << 20);
         assert_eq!(gpu.info().subgroup_size(), None);
         assert!(gpu.supports(&STEP) && !gpu.supports(&SUBGROUP));

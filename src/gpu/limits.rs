@@ -92,7 +92,10 @@ impl Limits {
             return Ok(());
         }
         Err(Error::device(
-            format!("{what}: {bytes} bytes in one binding, but this device addresses at most {} bytes", self.binding_bytes),
+            format!(
+                "{what}: {bytes} bytes in one binding, but this device addresses at most {} bytes",
+                self.binding_bytes
+            ),
             "work on fewer rows at a time, or use --device cpu",
         ))
     }
@@ -180,10 +183,12 @@ mod tests {
             assert!(rows >= 1 && rows * row <= limits.binding_bytes);
             // Where several rows fit only unaligned, alignment yields: such chunks cannot be slices of one buffer.
             let step = 256 / gcd(256, row);
-            assert!(rows * row % 256 == 0 || rows <= step);
+            assert!((rows * row).is_multiple_of(256) || rows <= step);
         }
         assert_eq!(limits.rows_per_chunk("x", 1000, 10).expect("at least one row"), 1);
         let error = limits.rows_per_chunk("train", 1 << 28, u64::MAX).expect_err("a row of 256 MiB");
-        assert!(error.to_string().contains("train: 268435456 bytes") && error.to_string().contains("134217728"));
+        assert!(
+            error.to_string().contains("train: 268435456 bytes") && error.to_string().contains("134217728")
+        );
     }
 }

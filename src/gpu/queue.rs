@@ -13,7 +13,8 @@ use super::counters::Tally;
 use super::fault::{self, Fault, scoped};
 use super::kernel::Launch;
 use super::limits::{
-    LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, WRITE_BYTES_PER_SUBMISSION, WRITES_PER_SUBMISSION,
+    LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, WRITE_BYTES_PER_SUBMISSION,
+    WRITES_PER_SUBMISSION,
 };
 use super::pipeline::{BindGroups, Pipelines};
 use super::pool::{Block, Pool};
@@ -108,11 +109,18 @@ impl Recorder {
                     count: None,
                 }],
             });
-            let slot = wgpu::BufferBinding { buffer: &ring, offset: 0, size: wgpu::BufferSize::new(PARAMS_BYTES as u64) };
+            let slot = wgpu::BufferBinding {
+                buffer: &ring,
+                offset: 0,
+                size: wgpu::BufferSize::new(PARAMS_BYTES as u64),
+            };
             let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some("parameters"),
                 layout: &layout,
-                entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(slot) }],
+                entries: &[wgpu::BindGroupEntry {
+                    binding: 0,
+                    resource: wgpu::BindingResource::Buffer(slot),
+                }],
             });
             (ring, layout, group)
         })?;
@@ -170,12 +178,20 @@ impl Recorder {
     }
 
     /// Writes `bytes`, whole units of 4, into a block that nobody reads yet.
-    pub(crate) fn write(&mut self, context: &Context, block: &Block, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        context: &Context,
+        block: &Block,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<()> {
         // Host writes run at the start of the submission, before the launches recorded so far (wgpu issue 1650).
         if block.used_in(self.batch) {
             self.flush(context, &[])?;
         }
-        if self.writes >= WRITES_PER_SUBMISSION || self.write_bytes + bytes.len() as u64 > WRITE_BYTES_PER_SUBMISSION {
+        if self.writes >= WRITES_PER_SUBMISSION
+            || self.write_bytes + bytes.len() as u64 > WRITE_BYTES_PER_SUBMISSION
+        {
             self.flush(context, &[])?;
         }
         context.queue.write_buffer(&block.raw, offset, bytes);
@@ -202,9 +218,11 @@ impl Recorder {
         if !self.params.is_empty() {
             context.queue.write_buffer(&self.ring, 0, &self.params);
         }
-        let mut encoder = context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let mut encoder =
+            context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         if !self.pending.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None });
+            let mut pass = encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None });
             for launch in &self.pending {
                 pass.set_pipeline(&launch.pipeline);
                 pass.set_bind_group(0, &launch.buffers, &[]);
@@ -257,11 +275,6 @@ impl Recorder {
     /// All submissions in flight, by the newest.
     pub(crate) fn newest(&self) -> Option<Ticket> {
         self.in_flight.back().map(|s| Ticket { batch: s.batch, index: s.index.clone() })
-    }
-
-    /// Drops bind groups of memory that the pool has let go.
-    pub(crate) fn forget(&mut self, blocks: &[u64]) {
-        self.bind_groups.forget(blocks);
     }
 }
 
