@@ -21,12 +21,12 @@ pub const LAUNCHES_PER_SUBMISSION: usize = 128;
 /// Submissions the device may have in hand before the host waits: enough to overlap recording and execution, few enough that
 /// the memory they hold stays bounded.
 pub const SUBMISSIONS_IN_FLIGHT: usize = 3;
-/// Host writes, in number and bytes, that may wait for a submission. Each lives in its own staging memory until then, and many at
-/// once have corrupted tensors on Metal (cubecl issue 1120).
-pub const WRITES_PER_SUBMISSION: usize = 64;
-/// See [`WRITES_PER_SUBMISSION`].
-pub const WRITE_BYTES_PER_SUBMISSION: u64 = 64 << 20;
-/// Largest piece in which memory travels between host and device, bounding the staging memory.
+/// Bytes uploaded in one submission. Each submission holds its staging memory until the device has copied it, and very many waiting
+/// writes have corrupted tensors on Metal (cubecl issue 1120).
+pub const UPLOAD_BYTES_PER_SUBMISSION: u64 = 8 << 20;
+/// Unit in which staging memory for uploads is allocated.
+pub const UPLOAD_CHUNK_BYTES: u64 = 2 << 20;
+/// Largest piece in which memory is read back, bounding the staging memory.
 pub const STAGING_BYTES: u64 = 32 << 20;
 /// Smallest buffer, and the unit to which bindings are rounded: one `vec4<f32>`, so that kernels may read whole vectors at the end.
 pub const BUFFER_UNIT: u64 = 16;

@@ -176,15 +176,11 @@ impl Gpu {
         let (vectors, rest) =
             bytes.split_at(bytes.len() / limits::BUFFER_UNIT as usize * limits::BUFFER_UNIT as usize);
         let mut recorder = self.recorder();
-        let mut offset = 0;
-        for piece in vectors.chunks(limits::STAGING_BYTES as usize) {
-            recorder.write(&self.inner.context, block, offset, piece)?;
-            offset += piece.len() as u64;
-        }
+        recorder.write(&self.inner.context, block, 0, vectors)?;
         if !rest.is_empty() || vectors.is_empty() {
             let mut last = [0; limits::BUFFER_UNIT as usize];
             last[..rest.len()].copy_from_slice(rest);
-            recorder.write(&self.inner.context, block, offset, &last)?;
+            recorder.write(&self.inner.context, block, vectors.len() as u64, &last)?;
         }
         drop(recorder);
         Ok(buffer)

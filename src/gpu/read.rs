@@ -139,8 +139,13 @@ impl super::Gpu {
         let copies: Vec<_> = batch
             .iter()
             .map(|span| {
-                let copy =
-                    Copy { from: span.from, offset: span.offset, to: &staging, to_offset, bytes: span.bytes };
+                let copy = Copy {
+                    from: span.from.clone(),
+                    offset: span.offset,
+                    to: staging.clone(),
+                    to_offset,
+                    bytes: span.bytes,
+                };
                 to_offset += span.bytes;
                 copy
             })
