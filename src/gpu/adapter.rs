@@ -194,9 +194,11 @@ pub fn choose(adapters: &[Info], choice: &Choice, pinned: Option<&str>) -> Resul
     let fail = |problem: String, hint: &str| Err(Error::device(format!("{problem}: {}", listed()), hint));
     let named = |info: &Info, text: &str| info.name.to_lowercase().contains(&text.to_lowercase());
     let pin = pinned.filter(|text| !text.is_empty() && matches!(choice, Choice::Auto | Choice::Any));
-    let matching: Vec<&Info> = adapters.iter().filter(|info| pin.is_none_or(|text| named(info, text))).collect();
+    let matching: Vec<&Info> =
+        adapters.iter().filter(|info| pin.is_none_or(|text| named(info, text))).collect();
     let pinned_by = pin.map(|text| format!(", WGPU_ADAPTER_NAME={text}")).unwrap_or_default();
-    let of = |n: usize| if n == 1 { "the only adapter".to_owned() } else { format!("the best of {n} adapters") };
+    let of =
+        |n: usize| if n == 1 { "the only adapter".to_owned() } else { format!("the best of {n} adapters") };
 
     match choice {
         Choice::Auto => match matching.iter().find(|info| !info.software()) {
@@ -227,6 +229,25 @@ pub fn choose(adapters: &[Info], choice: &Choice, pinned: Option<&str>) -> Resul
     }
 }
 
+/// The limits that kernels and buffers profit from as `offered`, the others at their defaults: a limit that nothing uses must not be
+/// what a driver refuses the device for.
+fn raised(offered: &wgpu::Limits) -> wgpu::Limits {
+    wgpu::Limits {
+        max_buffer_size: offered.max_buffer_size,
+        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+        max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage,
+        max_compute_workgroup_storage_size: offered.max_compute_workgroup_storage_size,
+        max_compute_invocations_per_workgroup: offered.max_compute_invocations_per_workgroup,
+        max_compute_workgroup_size_x: offered.max_compute_workgroup_size_x,
+        max_compute_workgroup_size_y: offered.max_compute_workgroup_size_y,
+        max_compute_workgroup_size_z: offered.max_compute_workgroup_size_z,
+        max_compute_workgroups_per_dimension: offered.max_compute_workgroups_per_dimension,
+        min_storage_buffer_offset_alignment: offered.min_storage_buffer_offset_alignment,
+        min_uniform_buffer_offset_alignment: offered.min_uniform_buffer_offset_alignment,
+        ..wgpu::Limits::default().or_worse_values_from(offered)
+    }
+}
+
 /// An opened device with its facts.
 pub(crate) struct Opened {
     pub(crate) device: wgpu::Device,
@@ -248,11 +269,8 @@ pub(crate) fn open(choice: &Choice, mode: LimitsMode) -> Result<Opened> {
 
     let (limits, wanted) = match mode {
         LimitsMode::Adapter => (
-            adapter.limits(),
-            wgpu::Features::SUBGROUP
-                | wgpu::Features::SUBGROUP_BARRIER
-                | wgpu::Features::SHADER_INT64
-                | wgpu::Features::TIMESTAMP_QUERY,
+            raised(&adapter.limits()),
+            wgpu::Features::SUBGROUP | wgpu::Features::SUBGROUP_BARRIER | wgpu::Features::SHADER_INT64,
         ),
         LimitsMode::WebGpuDefault => (wgpu::Limits::default(), wgpu::Features::empty()),
     };
@@ -262,11 +280,15 @@ pub(crate) fn open(choice: &Choice, mode: LimitsMode) -> Result<Opened> {
         required_features: features,
         required_limits: limits,
         experimental_features: wgpu::ExperimentalFeatures::disabled(),
-        memory_hints: wgpu::MemoryHints::Performance,
+        // The pool asks for few, large blocks already.
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
         trace: wgpu::Trace::Off,
     });
     let (device, queue) = pollster::block_on(request).map_err(|error| {
-        Error::device(format!("{info} cannot be opened: {error}"), "update the driver, or choose another --device")
+        Error::device(
+            format!("{info} cannot be opened: {error}"),
+            "update the driver, or choose another --device",
+        )
     })?;
     info.limits = Limits::from(&device.limits());
     info.features = features.into();
@@ -328,7 +350,10 @@ mod tests {
         let all = machine();
         let pick = |choice, pinned| choose(&all, &choice, pinned).map_err(|error| error.to_string());
         assert_eq!(pick(Choice::Auto, None), Ok((0, "the best of 3 adapters".into())));
-        assert_eq!(pick(Choice::Any, Some("IRIS")), Ok((1, "the only adapter, WGPU_ADAPTER_NAME=IRIS".into())));
+        assert_eq!(
+            pick(Choice::Any, Some("IRIS")),
+            Ok((1, "the only adapter, WGPU_ADAPTER_NAME=IRIS".into()))
+        );
         assert_eq!(pick(Choice::Index(2), Some("iris")), Ok((2, "asked for as adapter 2".into())));
         assert_eq!(pick(Choice::Name("rtx".into()), Some("iris")), Ok((0, "asked for as \"rtx\"".into())));
         assert!(pick(Choice::Index(3), None).is_err_and(|text| text.contains("2: llvmpipe")));

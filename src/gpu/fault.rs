@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{Error, Result};
 
-const MEMORY_HINT: &str = "lower --memory-limit or the batch size, close other programs that use the GPU, or use --device cpu";
+const MEMORY_HINT: &str =
+    "lower --memory-limit or the batch size, close other programs that use the GPU, or use --device cpu";
 const LOST_HINT: &str = "the driver reset the device (a watchdog, a crash or an unplugged GPU): run again, with --device cpu if it persists";
 
 /// The first unreported error of a device, and whether it is lost for good.
@@ -22,14 +23,11 @@ impl Fault {
     pub(crate) fn watch(device: &wgpu::Device) -> Arc<Self> {
         let fault = Arc::new(Self::default());
         let sink = Arc::clone(&fault);
-        device.on_uncaptured_error(Arc::new(move |error| sink.report(explain("the device refused a command", &error))));
+        device.on_uncaptured_error(Arc::new(move |error| {
+            sink.report(explain("the device refused a command", &error))
+        }));
         let sink = Arc::clone(&fault);
-        device.set_device_lost_callback(move |reason, message| {
-            // Dropping the last handle destroys the device too, and that is no fault.
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                sink.lose(&message);
-            }
-        });
+        device.set_device_lost_callback(move |_, message| sink.lose(&message));
         fault
     }
 
@@ -56,7 +54,9 @@ impl Fault {
 /// A wgpu error as ours: `what` failed, the driver's text, and a hint where memory is the reason.
 pub(crate) fn explain(what: &str, error: &wgpu::Error) -> Error {
     match error {
-        wgpu::Error::OutOfMemory { .. } => Error::device(format!("{what}: out of device memory"), MEMORY_HINT),
+        wgpu::Error::OutOfMemory { .. } => {
+            Error::device(format!("{what}: out of device memory"), MEMORY_HINT)
+        }
         wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
             Error::device(format!("{what}: {}", description.trim()), "update the driver, or use --device cpu")
         }
@@ -67,7 +67,8 @@ pub(crate) fn explain(what: &str, error: &wgpu::Error) -> Error {
 ///
 /// Scopes belong to the calling thread, so the complaint is about this call and no other.
 pub(crate) fn scoped<T>(device: &wgpu::Device, what: &str, make: impl FnOnce() -> T) -> Result<T> {
-    let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
+    let filters =
+        [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory, wgpu::ErrorFilter::Validation];
     let scopes = filters.map(|filter| device.push_error_scope(filter));
     let made = make();
     let mut first = None;
@@ -79,19 +80,31 @@ pub(crate) fn scoped<T>(device: &wgpu::Device, what: &str, make: impl FnOnce() -
 }
 
 /// Waits as `poll` says; `false` when its time ran out.
-///
-/// `Device::poll` panics where the driver reports a lost device (wgpu 30, `handle_error_fatal`), so the call is fenced.
 pub(crate) fn poll(device: &wgpu::Device, fault: &Fault, poll: wgpu::PollType) -> Result<bool> {
-    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.poll(poll))) {
-        Ok(Ok(_)) => Ok(true),
-        Ok(Err(wgpu::PollError::Timeout)) => Ok(false),
-        Ok(Err(error)) => Err(Error::device(format!("waiting for the device failed: {error}"), LOST_HINT)),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map_or("the driver reported it while waiting", String::as_str);
-            fault.lose(text);
-            fault.check().and(Err(Error::device("the device is lost", LOST_HINT)))
+    match fenced(device, fault, poll) {
+        Ok(_) => Ok(true),
+        Err(wgpu::PollError::Timeout) => Ok(false),
+        Err(error) => {
+            // A lost device refuses submissions without a word, and then does not know their number. Its callback runs inside a poll.
+            let _ = fenced(device, fault, wgpu::PollType::Poll);
+            fault.check()?;
+            Err(Error::device(format!("waiting for the device failed: {error}"), LOST_HINT))
         }
     }
+}
+
+/// `Device::poll` panics where the driver reports a lost device (wgpu 30, `handle_error_fatal`); here that is the loss it means.
+fn fenced(
+    device: &wgpu::Device,
+    fault: &Fault,
+    poll: wgpu::PollType,
+) -> Result<wgpu::PollStatus, wgpu::PollError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| device.poll(poll))).unwrap_or_else(|panic| {
+        fault.lose(
+            panic.downcast_ref::<String>().map_or("the driver reported it during a wait", String::as_str),
+        );
+        Err(wgpu::PollError::WrongSubmissionIndex(0, 0))
+    })
 }
 
 #[cfg(test)]

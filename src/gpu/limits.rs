@@ -21,12 +21,12 @@ pub const LAUNCHES_PER_SUBMISSION: usize = 128;
 /// Submissions the device may have in hand before the host waits: enough to overlap recording and execution, few enough that
 /// the memory they hold stays bounded.
 pub const SUBMISSIONS_IN_FLIGHT: usize = 3;
-/// Host writes, in number and bytes, that may wait for a submission. Each lives in its own staging memory until then, and many at
-/// once have corrupted tensors on Metal (cubecl issue 1120).
-pub const WRITES_PER_SUBMISSION: usize = 64;
-/// See [`WRITES_PER_SUBMISSION`].
-pub const WRITE_BYTES_PER_SUBMISSION: u64 = 64 << 20;
-/// Largest piece in which memory travels between host and device, bounding the staging memory.
+/// Bytes uploaded in one submission. Each submission holds its staging memory until the device has copied it, and very many waiting
+/// writes have corrupted tensors on Metal (cubecl issue 1120).
+pub const UPLOAD_BYTES_PER_SUBMISSION: u64 = 8 << 20;
+/// Unit in which staging memory for uploads is allocated.
+pub const UPLOAD_CHUNK_BYTES: u64 = 2 << 20;
+/// Largest piece in which memory is read back, bounding the staging memory.
 pub const STAGING_BYTES: u64 = 32 << 20;
 /// Smallest buffer, and the unit to which bindings are rounded: one `vec4<f32>`, so that kernels may read whole vectors at the end.
 pub const BUFFER_UNIT: u64 = 16;
@@ -92,7 +92,10 @@ impl Limits {
             return Ok(());
         }
         Err(Error::device(
-            format!("{what}: {bytes} bytes in one binding, but this device addresses at most {} bytes", self.binding_bytes),
+            format!(
+                "{what}: {bytes} bytes in one binding, but this device addresses at most {} bytes",
+                self.binding_bytes
+            ),
             "work on fewer rows at a time, or use --device cpu",
         ))
     }
@@ -180,10 +183,12 @@ mod tests {
             assert!(rows >= 1 && rows * row <= limits.binding_bytes);
             // Where several rows fit only unaligned, alignment yields: such chunks cannot be slices of one buffer.
             let step = 256 / gcd(256, row);
-            assert!(rows * row % 256 == 0 || rows <= step);
+            assert!((rows * row).is_multiple_of(256) || rows <= step);
         }
         assert_eq!(limits.rows_per_chunk("x", 1000, 10).expect("at least one row"), 1);
         let error = limits.rows_per_chunk("train", 1 << 28, u64::MAX).expect_err("a row of 256 MiB");
-        assert!(error.to_string().contains("train: 268435456 bytes") && error.to_string().contains("134217728"));
+        assert!(
+            error.to_string().contains("train: 268435456 bytes") && error.to_string().contains("134217728")
+        );
     }
 }

@@ -111,7 +111,8 @@ impl Gpu {
         let pool = Pool::new(options.pool_bytes);
         let context = Context { device, queue, fault, pool, tally: Tally::default() };
         let recorder = Mutex::new(recorder);
-        let inner = Inner { context, info, why, options: *options, staging: read::Staging::default(), recorder };
+        let inner =
+            Inner { context, info, why, options: *options, staging: read::Staging::default(), recorder };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -172,17 +173,14 @@ impl Gpu {
     pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
         let buffer = self.take(bytes.len() as u64)?;
         let block = buffer.memory.block();
-        let (vectors, rest) = bytes.split_at(bytes.len() / limits::BUFFER_UNIT as usize * limits::BUFFER_UNIT as usize);
+        let (vectors, rest) =
+            bytes.split_at(bytes.len() / limits::BUFFER_UNIT as usize * limits::BUFFER_UNIT as usize);
         let mut recorder = self.recorder();
-        let mut offset = 0;
-        for piece in vectors.chunks(limits::STAGING_BYTES as usize) {
-            recorder.write(&self.inner.context, block, offset, piece)?;
-            offset += piece.len() as u64;
-        }
+        recorder.write(&self.inner.context, block, 0, vectors)?;
         if !rest.is_empty() || vectors.is_empty() {
             let mut last = [0; limits::BUFFER_UNIT as usize];
             last[..rest.len()].copy_from_slice(rest);
-            recorder.write(&self.inner.context, block, offset, &last)?;
+            recorder.write(&self.inner.context, block, vectors.len() as u64, &last)?;
         }
         drop(recorder);
         Ok(buffer)
@@ -195,7 +193,7 @@ impl Gpu {
     /// [`Limits::rows_per_chunk`] gives chunks that do not.
     pub fn slice(&self, buffer: &Buffer, start: u64, bytes: u64) -> Result<Buffer> {
         let alignment = u64::from(self.limits().storage_alignment);
-        if start % alignment != 0 || start.checked_add(bytes).is_none_or(|end| end > buffer.len()) {
+        if !start.is_multiple_of(alignment) || start.checked_add(bytes).is_none_or(|end| end > buffer.len()) {
             let text = format!(
                 "a slice of {bytes} bytes at {start} in a buffer of {}: it must lie inside and start at a multiple of {alignment}",
                 buffer.len()
@@ -277,7 +275,6 @@ impl Gpu {
             // Idle buffers of other sizes may hold what is missing.
             Err(_) => {
                 context.pool.shrink(0);
-                self.recorder().forget(&context.pool.evicted());
                 self.wait()?;
                 self.allocate(class)?
             }
@@ -291,7 +288,9 @@ impl Gpu {
             context.device.create_buffer(&wgpu::BufferDescriptor {
                 label: None,
                 size: bytes,
-                usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+                usage: wgpu::BufferUsages::STORAGE
+                    | wgpu::BufferUsages::COPY_SRC
+                    | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })
         })?;
@@ -318,11 +317,15 @@ impl Gpu {
         let (given, declared) = (launch.params.len(), kernel.params_bytes());
         if given != declared || given > limits::PARAMS_BYTES {
             let most = limits::PARAMS_BYTES;
-            return defect(format!("{given} bytes of parameters given, {declared} declared, at most {most} possible"));
+            return defect(format!(
+                "{given} bytes of parameters given, {declared} declared, at most {most} possible"
+            ));
         }
         if launch.groups.iter().any(|groups| *groups > self.limits().groups) {
             let (groups, limit) = (launch.groups, self.limits().groups);
-            return defect(format!("{groups:?} workgroups, but this device takes at most {limit} in a dimension"));
+            return defect(format!(
+                "{groups:?} workgroups, but this device takes at most {limit} in a dimension"
+            ));
         }
         if !self.supports(kernel) {
             return defect("this device lacks the subgroup or 64-bit operations it needs".into());
@@ -337,9 +340,39 @@ impl Gpu {
             // One launch must not write memory that another of its bindings sees, even where the ranges are disjoint (wgpu issue 8470).
             let clash = |j: &usize| *j != i && launch.buffers[*j].shares_memory_with(buffer);
             if let (Access::ReadWrite, Some(j)) = (*access, (0..launch.buffers.len()).find(clash)) {
-                return defect(format!("buffer {i} is written, but buffer {j} is the same memory; use an in-place kernel"));
+                return defect(format!(
+                    "buffer {i} is written, but buffer {j} is the same memory; use an in-place kernel"
+                ));
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_device_is_an_error_everywhere_and_hangs_nowhere() {
+        let options = Options { poison: false, ..Options::default() };
+        let Ok(gpu) = Gpu::open(&Choice::Any, &options) else {
+            println!("skipped: no adapter");
+            return;
+        };
+        let buffer = gpu.upload(&[1; 64]).expect("upload");
+        gpu.inner.context.device.destroy();
+        for _ in 0..2 {
+            let errors = [
+                gpu.read(&buffer, 0..64).map(drop),
+                gpu.upload(&[2; 64]).and_then(|_| gpu.flush()),
+                gpu.wait(),
+                gpu.alloc(1 << 20).map(drop),
+            ];
+            for (i, error) in errors.into_iter().enumerate() {
+                let error = error.expect_err("the device is gone").to_string();
+                assert!(error.starts_with("the device is lost"), "call {i}: {error}");
+            }
+        }
     }
 }

@@ -48,11 +48,17 @@ impl Pipelines {
     }
 
     /// The pipeline of a launch, compiled now if this is its first; `true` says that it was.
-    pub(crate) fn get(&mut self, device: &wgpu::Device, fault: &Fault, launch: &Launch) -> Result<(Pipeline, bool)> {
+    pub(crate) fn get(
+        &mut self,
+        device: &wgpu::Device,
+        fault: &Fault,
+        launch: &Launch,
+    ) -> Result<(Pipeline, bool)> {
         let kernel = launch.kernel;
         let text = (kernel.source.as_ptr().addr(), kernel.source.len(), kernel.entry);
         let known = self.compiled.get(&text).into_iter().flatten();
-        if let Some((_, pipeline)) = known.into_iter().find(|(constants, _)| **constants == *launch.constants) {
+        if let Some((_, pipeline)) = known.into_iter().find(|(constants, _)| **constants == *launch.constants)
+        {
             return Ok((pipeline.clone(), false));
         }
         let pipeline = self.compile(device, kernel, launch.constants)?;
@@ -70,7 +76,10 @@ impl Pipelines {
     ) -> Result<Pipeline> {
         let label = format!("{}::{}", kernel.op, kernel.entry);
         let text = source::assemble(kernel.source, constants).map_err(|problem| {
-            Error::device(format!("kernel {label} cannot be assembled: {problem}"), "this is a defect of the program; please report it")
+            Error::device(
+                format!("kernel {label} cannot be assembled: {problem}"),
+                "this is a defect of the program; please report it",
+            )
         })?;
         let layout = self.layout(device, kernel)?;
         let checks = wgpu::ShaderRuntimeChecks {
@@ -107,10 +116,14 @@ impl Pipelines {
         if let Some(index) = self.layouts.iter().position(alike) {
             return Ok(index);
         }
-        let entries: Vec<_> = (0u32..).zip(kernel.buffers).map(|(binding, access)| storage(binding, *access)).collect();
+        let entries: Vec<_> =
+            (0u32..).zip(kernel.buffers).map(|(binding, access)| storage(binding, *access)).collect();
         let what = format!("the layout of kernel {}::{}", kernel.op, kernel.entry);
         let (buffers, pipeline) = scoped(device, &what, || {
-            let buffers = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
+            let buffers = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                label: None,
+                entries: &entries,
+            });
             let groups = [Some(&buffers), with_params.then_some(&self.params)];
             let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: None,

@@ -188,7 +188,9 @@ impl Pool {
 impl State {
     fn shrink(&mut self, bytes: u64) {
         while self.idle_bytes > bytes {
-            let Some(key) = self.idle.iter().min_by_key(|(_, idle)| idle.since).map(|(key, _)| *key) else { return };
+            let Some(key) = self.idle.iter().min_by_key(|(_, idle)| idle.since).map(|(key, _)| *key) else {
+                return;
+            };
             if let Some(idle) = self.idle.remove(&key) {
                 self.idle_bytes -= idle.block.size;
                 self.allocated -= idle.block.size;
@@ -224,7 +226,7 @@ mod tests {
     fn classes_hold_their_bytes_and_waste_under_an_eighth() {
         for bytes in (0..5000).chain([1 << 20, (1 << 20) + 1, 123_456_789, (1 << 31) - 17]) {
             let class = class(bytes, u64::MAX);
-            assert!(class >= bytes.max(16) && class % 16 == 0);
+            assert!(class >= bytes.max(16) && class.is_multiple_of(16));
             assert!(class - bytes <= 16 + bytes / 8, "{bytes} takes {class}");
         }
         // The last class below a limit is cut to what was asked for.

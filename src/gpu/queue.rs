@@ -13,11 +13,12 @@ use super::counters::Tally;
 use super::fault::{self, Fault, scoped};
 use super::kernel::Launch;
 use super::limits::{
-    LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, WRITE_BYTES_PER_SUBMISSION, WRITES_PER_SUBMISSION,
+    LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, UPLOAD_BYTES_PER_SUBMISSION,
+    UPLOAD_CHUNK_BYTES,
 };
 use super::pipeline::{BindGroups, Pipelines};
 use super::pool::{Block, Pool};
-use crate::Result;
+use crate::{Error, Result};
 
 /// What every part of the runtime needs of the device.
 #[derive(Debug)]
@@ -29,13 +30,20 @@ pub(crate) struct Context {
     pub(crate) tally: Tally,
 }
 
-/// A copy out of device memory, part of the submission that a read waits for.
-pub(crate) struct Copy<'a> {
-    pub(crate) from: &'a wgpu::Buffer,
+/// A copy between device memory and staging memory, part of a submission: before its launches on the way in, after them on the way out.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) from: wgpu::Buffer,
     pub(crate) offset: u64,
-    pub(crate) to: &'a wgpu::Buffer,
+    pub(crate) to: wgpu::Buffer,
     pub(crate) to_offset: u64,
     pub(crate) bytes: u64,
+}
+
+impl Copy {
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.copy_buffer_to_buffer(&self.from, self.offset, &self.to, self.to_offset, self.bytes);
+    }
 }
 
 /// A launch that waits for the next flush. It holds the bind group, and through it the memory.
@@ -56,6 +64,7 @@ struct Submission {
     started: Instant,
     /// `None` where the time will say nothing about the speed: something was compiled in it.
     work: Option<u64>,
+    launches: usize,
 }
 
 /// Identifies a submission to [`Recorder::retire`].
@@ -76,8 +85,10 @@ pub(crate) struct Recorder {
     params: Vec<u8>,
     work: u64,
     compiled: bool,
-    writes: usize,
-    write_bytes: u64,
+    uploads: Vec<Copy>,
+    upload_bytes: u64,
+    /// Staging memory for uploads, used again and again: fresh pages would cost several times the copy.
+    belt: wgpu::util::StagingBelt,
     /// Number of the batch being recorded; blocks remember the last one that used them. Starts above the number of a fresh block.
     batch: u64,
     in_flight: VecDeque<Submission>,
@@ -108,11 +119,18 @@ impl Recorder {
                     count: None,
                 }],
             });
-            let slot = wgpu::BufferBinding { buffer: &ring, offset: 0, size: wgpu::BufferSize::new(PARAMS_BYTES as u64) };
+            let slot = wgpu::BufferBinding {
+                buffer: &ring,
+                offset: 0,
+                size: wgpu::BufferSize::new(PARAMS_BYTES as u64),
+            };
             let group = device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some("parameters"),
                 layout: &layout,
-                entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(slot) }],
+                entries: &[wgpu::BindGroupEntry {
+                    binding: 0,
+                    resource: wgpu::BindingResource::Buffer(slot),
+                }],
             });
             (ring, layout, group)
         })?;
@@ -125,8 +143,9 @@ impl Recorder {
             params: Vec::new(),
             work: 0,
             compiled: false,
-            writes: 0,
-            write_bytes: 0,
+            uploads: Vec::new(),
+            upload_bytes: 0,
+            belt: wgpu::util::StagingBelt::new(device.clone(), UPLOAD_CHUNK_BYTES),
             batch: 1,
             in_flight: VecDeque::new(),
             ended: None,
@@ -170,25 +189,52 @@ impl Recorder {
     }
 
     /// Writes `bytes`, whole units of 4, into a block that nobody reads yet.
-    pub(crate) fn write(&mut self, context: &Context, block: &Block, offset: u64, bytes: &[u8]) -> Result<()> {
-        // Host writes run at the start of the submission, before the launches recorded so far (wgpu issue 1650).
+    pub(crate) fn write(
+        &mut self,
+        context: &Context,
+        block: &Block,
+        mut offset: u64,
+        bytes: &[u8],
+    ) -> Result<()> {
+        // Uploads run at the start of the submission, before the launches recorded so far.
         if block.used_in(self.batch) {
             self.flush(context, &[])?;
         }
-        if self.writes >= WRITES_PER_SUBMISSION || self.write_bytes + bytes.len() as u64 > WRITE_BYTES_PER_SUBMISSION {
-            self.flush(context, &[])?;
+        for piece in bytes.chunks(UPLOAD_CHUNK_BYTES as usize) {
+            let length = piece.len() as u64;
+            if self.upload_bytes + length > UPLOAD_BYTES_PER_SUBMISSION {
+                self.flush(context, &[])?;
+            }
+            let Some(size) = wgpu::BufferSize::new(length) else { return Ok(()) };
+            let slice = self.belt.allocate(size, wgpu::BufferSize::MIN);
+            let from = slice.buffer().clone();
+            let copy = Copy {
+                from,
+                offset: slice.offset(),
+                to: block.raw.clone(),
+                to_offset: offset,
+                bytes: length,
+            };
+            match slice.get_mapped_range_mut() {
+                Ok(mut view) => view.copy_from_slice(piece),
+                Err(error) => {
+                    // Out of memory, most likely: the callback has the driver's words for it.
+                    context.fault.check()?;
+                    return Err(Error::device(format!("staging an upload failed: {error}"), "run again"));
+                }
+            }
+            self.uploads.push(copy);
+            self.upload_bytes += length;
+            offset += length;
+            context.tally.uploaded(length);
         }
-        context.queue.write_buffer(&block.raw, offset, bytes);
-        self.writes += 1;
-        self.write_bytes += bytes.len() as u64;
-        context.tally.uploaded(bytes.len() as u64);
         Ok(())
     }
 
     /// Submits everything recorded, and `copies` after it. `None` where there was nothing to submit.
     pub(crate) fn flush(&mut self, context: &Context, copies: &[Copy]) -> Result<Option<Ticket>> {
         self.bind_groups.forget(&context.pool.evicted());
-        if self.pending.is_empty() && copies.is_empty() && self.writes == 0 {
+        if self.pending.is_empty() && copies.is_empty() && self.uploads.is_empty() {
             context.fault.check()?;
             return Ok(None);
         }
@@ -199,12 +245,21 @@ impl Recorder {
             self.retire(&oldest, waited);
         }
 
+        // Staging memory of finished uploads comes back in a poll.
+        fault::poll(&context.device, &context.fault, wgpu::PollType::Poll)?;
+
         if !self.params.is_empty() {
             context.queue.write_buffer(&self.ring, 0, &self.params);
         }
-        let mut encoder = context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let mut encoder =
+            context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        self.belt.finish();
+        for upload in self.uploads.drain(..) {
+            upload.encode(&mut encoder);
+        }
         if !self.pending.is_empty() {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None });
+            let mut pass = encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None });
             for launch in &self.pending {
                 pass.set_pipeline(&launch.pipeline);
                 pass.set_bind_group(0, &launch.buffers, &[]);
@@ -216,19 +271,21 @@ impl Recorder {
             }
         }
         for copy in copies {
-            encoder.copy_buffer_to_buffer(copy.from, copy.offset, copy.to, copy.to_offset, copy.bytes);
+            copy.encode(&mut encoder);
         }
         let started = Instant::now();
         let index = context.queue.submit([encoder.finish()]);
+        self.belt.recall();
         context.tally.submitted(self.pending.len() as u64);
 
         let ticket = Ticket { batch: self.batch, index: index.clone() };
         let work = (!self.compiled).then_some(self.work);
-        self.in_flight.push_back(Submission { batch: self.batch, index, started, work });
+        let launches = self.pending.len();
+        self.in_flight.push_back(Submission { batch: self.batch, index, started, work, launches });
         self.batch += 1;
         self.pending.clear();
         self.params.clear();
-        (self.work, self.compiled, self.writes, self.write_bytes) = (0, false, 0, 0);
+        (self.work, self.compiled, self.upload_bytes) = (0, false, 0);
         // Errors of the encoder and the submission arrive on this thread before `submit` returns.
         context.fault.check()?;
         Ok(Some(ticket))
@@ -237,11 +294,12 @@ impl Recorder {
     /// Notes that the submission of `ticket`, and so all before it, has ended, and learns from how long they took.
     pub(crate) fn retire(&mut self, ticket: &Ticket, waited: Waited) {
         let mut begun = None;
-        let mut work = Some(0u64);
+        let (mut work, mut launches) = (Some(0u64), 0);
         while self.in_flight.front().is_some_and(|submission| submission.batch <= ticket.batch) {
             let Some(submission) = self.in_flight.pop_front() else { break };
             begun.get_or_insert(submission.started);
             work = work.zip(submission.work).map(|(sum, work)| sum.saturating_add(work));
+            launches += submission.launches;
         }
         // Another thread has been here already.
         let Some(mut begun) = begun else { return };
@@ -250,18 +308,13 @@ impl Recorder {
         }
         self.ended = waited.exact.then_some(waited.until);
         if let (true, Some(work)) = (waited.exact, work) {
-            self.budget.observe(work, waited.until.saturating_duration_since(begun));
+            self.budget.observe(work, launches, waited.until.saturating_duration_since(begun));
         }
     }
 
     /// All submissions in flight, by the newest.
     pub(crate) fn newest(&self) -> Option<Ticket> {
         self.in_flight.back().map(|s| Ticket { batch: s.batch, index: s.index.clone() })
-    }
-
-    /// Drops bind groups of memory that the pool has let go.
-    pub(crate) fn forget(&mut self, blocks: &[u64]) {
-        self.bind_groups.forget(blocks);
     }
 }
 

@@ -21,7 +21,8 @@ impl Staging {
     fn take(&self, context: &Context, bytes: u64) -> Result<wgpu::Buffer> {
         let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |(_, buffer): &(usize, &wgpu::Buffer)| buffer.size() >= bytes;
-        if let Some((index, _)) = idle.iter().enumerate().filter(fits).min_by_key(|(_, buffer)| buffer.size()) {
+        if let Some((index, _)) = idle.iter().enumerate().filter(fits).min_by_key(|(_, buffer)| buffer.size())
+        {
             return Ok(idle.swap_remove(index));
         }
         drop(idle);
@@ -96,7 +97,12 @@ impl super::Gpu {
             let end = piece.start.checked_add(piece.into.len() as u64);
             if end.is_none_or(|end| end > piece.buffer.len()) {
                 return Err(Error::device(
-                    format!("read of {} bytes at {} from a buffer of {}", piece.into.len(), piece.start, piece.buffer.len()),
+                    format!(
+                        "read of {} bytes at {} from a buffer of {}",
+                        piece.into.len(),
+                        piece.start,
+                        piece.buffer.len()
+                    ),
                     "this is a defect of the program; please report it",
                 ));
             }
@@ -133,7 +139,13 @@ impl super::Gpu {
         let copies: Vec<_> = batch
             .iter()
             .map(|span| {
-                let copy = Copy { from: span.from, offset: span.offset, to: &staging, to_offset, bytes: span.bytes };
+                let copy = Copy {
+                    from: span.from.clone(),
+                    offset: span.offset,
+                    to: staging.clone(),
+                    to_offset,
+                    bytes: span.bytes,
+                };
                 to_offset += span.bytes;
                 copy
             })
@@ -150,7 +162,8 @@ impl super::Gpu {
             let waited = queue::wait(context, &ticket)?;
             self.recorder().retire(&ticket, waited);
         }
-        let failed = |reason: String| Error::device(format!("reading from the device failed: {reason}"), "run again");
+        let failed =
+            |reason: String| Error::device(format!("reading from the device failed: {reason}"), "run again");
         let mapped = receiver.receive().await;
         context.fault.check()?;
         match mapped {
@@ -188,8 +201,14 @@ impl<'a> Span<'a> {
         let start = buffer.offset + start;
         let offset = start / wgpu::COPY_BUFFER_ALIGNMENT * wgpu::COPY_BUFFER_ALIGNMENT;
         let end = (start + into.len() as u64).next_multiple_of(wgpu::COPY_BUFFER_ALIGNMENT);
-        Self { from: &buffer.memory.block().raw, offset, bytes: end - offset, skip: (start - offset) as usize, into }
+        Self {
+            from: &buffer.memory.block().raw,
+            offset,
+            bytes: end - offset,
+            skip: (start - offset) as usize,
+            into,
+        }
     }
 }
 
-const _: () = assert!(STAGING_BYTES % limits::BUFFER_UNIT == 0);
+const _: () = assert!(STAGING_BYTES.is_multiple_of(limits::BUFFER_UNIT));
