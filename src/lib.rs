@@ -1,4 +1,6 @@
 //! skeleton, replaced below
+pub mod cpu;
 pub mod error;
+pub mod order;
 pub mod rows;
 pub use error::{Error, Result};
