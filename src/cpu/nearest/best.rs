@@ -1,0 +1,192 @@
+//! The k smallest candidates of every query, kept while training rows stream past.
+
+use rayon::prelude::*;
+
+use crate::cpu::topk::{Smallest, slack};
+
+/// The k smallest candidates (see [`crate::order`]) of each of a number of queries.
+///
+/// The content depends on the set of candidates offered, never on their order, so scans may visit tiles in any order
+/// and bests of disjoint tiles may be merged in any order. A candidate must not be offered twice.
+#[derive(Debug, Clone)]
+pub struct Best {
+    k: usize,
+    room: usize,
+    lists: Vec<u64>,
+    lens: Vec<u32>,
+    bounds: Vec<u64>,
+}
+
+/// The candidates of all queries, each query's sorted from near to far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sorted {
+    /// All candidates, query after query.
+    pub candidates: Vec<u64>,
+    /// How many of them belong to each query: k, or all there were where fewer were offered.
+    pub counts: Vec<usize>,
+}
+
+impl Best {
+    /// Empty lists for `queries` queries, keeping `k` (at least 1) candidates of each.
+    ///
+    /// Memory: up to 8·(2k + 16) bytes a query, touched only as candidates arrive.
+    pub fn new(queries: usize, k: usize) -> Self {
+        let k = k.max(1);
+        let room = k + slack(k);
+        Self {
+            k,
+            room,
+            lists: vec![0; queries * room],
+            lens: vec![0; queries],
+            bounds: vec![u64::MAX; queries],
+        }
+    }
+
+    /// Number of queries.
+    pub fn queries(&self) -> usize {
+        self.lens.len()
+    }
+
+    /// Candidates kept of each query.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Considers one candidate for one query.
+    pub fn offer(&mut self, query: usize, candidate: u64) {
+        self.view().offer(query, candidate);
+    }
+
+    /// Takes over what `other`, of the same number of queries, has found.
+    pub fn merge(&mut self, other: &Self) {
+        self.view().merge(other);
+    }
+
+    /// Sorts every query's candidates.
+    pub fn finish(mut self) -> Sorted {
+        let lists = self.lists.par_chunks_exact_mut(self.room);
+        lists.zip(&mut self.lens).zip(&mut self.bounds).for_each(|((list, len), bound)| {
+            let kept = Smallest { k: self.k, list, len, bound }.keep();
+            list[..kept].sort_unstable();
+        });
+        let counts: Vec<usize> = self.lens.iter().map(|&len| len as usize).collect();
+        let mut candidates = Vec::with_capacity(counts.iter().sum());
+        for (list, &count) in self.lists.chunks_exact(self.room).zip(&counts) {
+            candidates.extend_from_slice(&list[..count]);
+        }
+        Sorted { candidates, counts }
+    }
+
+    pub(super) fn view(&mut self) -> BestMut<'_> {
+        let Self { k, room, lists, lens, bounds } = self;
+        BestMut { k: *k, room: *room, lists, lens, bounds }
+    }
+
+    /// An empty best for the queries of `view` and `rows` candidates, which refuses what cannot enter `view`.
+    pub(super) fn under(view: &BestMut<'_>, rows: usize) -> Self {
+        let mut best = Self::new(view.queries(), view.k.min(rows));
+        best.bounds.copy_from_slice(view.bounds);
+        best
+    }
+}
+
+/// A contiguous range of a [`Best`]'s queries, which one thread may fill while others fill the rest.
+pub(super) struct BestMut<'a> {
+    k: usize,
+    room: usize,
+    lists: &'a mut [u64],
+    lens: &'a mut [u32],
+    bounds: &'a mut [u64],
+}
+
+impl BestMut<'_> {
+    pub(super) fn queries(&self) -> usize {
+        self.lens.len()
+    }
+
+    /// The first `queries` queries and the rest.
+    pub(super) fn split_at(self, queries: usize) -> (Self, Self) {
+        let Self { k, room, lists, lens, bounds } = self;
+        let (lists, more_lists) = lists.split_at_mut(queries * room);
+        let (lens, more_lens) = lens.split_at_mut(queries);
+        let (bounds, more_bounds) = bounds.split_at_mut(queries);
+        let rest = Self { k, room, lists: more_lists, lens: more_lens, bounds: more_bounds };
+        (Self { k, room, lists, lens, bounds }, rest)
+    }
+
+    /// Only candidates below this can still enter the list of `query`.
+    pub(super) fn bound(&self, query: usize) -> u64 {
+        self.bounds[query]
+    }
+
+    /// Considers one candidate; true where that lowered the bound of `query`.
+    #[inline]
+    pub(super) fn offer(&mut self, query: usize, candidate: u64) -> bool {
+        Smallest {
+            k: self.k,
+            list: &mut self.lists[query * self.room..(query + 1) * self.room],
+            len: &mut self.lens[query],
+            bound: &mut self.bounds[query],
+        }
+        .offer(candidate)
+    }
+
+    /// Takes over what `other`, of the same queries, has found.
+    pub(super) fn merge(&mut self, other: &Best) {
+        debug_assert_eq!(self.queries(), other.queries());
+        for (query, list) in other.lists.chunks_exact(other.room).enumerate() {
+            for &candidate in &list[..other.lens[query] as usize] {
+                self.offer(query, candidate);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 0..n in a fixed, thoroughly mixed order.
+    fn mixed(n: u64) -> impl Iterator<Item = u64> {
+        (0..n).map(move |i| (i * 7919 + 13) % n)
+    }
+
+    #[test]
+    fn keeps_the_k_smallest_in_any_order_of_arrival() {
+        let n = 10_007;
+        for k in [1, 2, 10, 100, 2048, 4097, 10_007] {
+            let expected = Sorted { candidates: (0..k as u64).collect(), counts: vec![k] };
+            for order in [mixed(n).collect::<Vec<_>>(), (0..n).collect(), (0..n).rev().collect()] {
+                let mut best = Best::new(1, k);
+                order.iter().for_each(|&candidate| best.offer(0, candidate));
+                assert_eq!(best.finish(), expected, "k = {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn merging_is_the_same_as_offering_everything() {
+        for k in [1, 10, 300] {
+            let (mut whole, mut parts) = (Best::new(3, k), vec![Best::new(3, k); 4]);
+            for (i, candidate) in mixed(5003).enumerate() {
+                for query in 0..3 {
+                    whole.offer(query, candidate * (query as u64 + 1));
+                    parts[i % 4].offer(query, candidate * (query as u64 + 1));
+                }
+            }
+            let mut merged = Best::new(3, k);
+            parts.iter().rev().for_each(|part| merged.merge(part));
+            assert_eq!(merged.finish(), whole.finish());
+        }
+    }
+
+    #[test]
+    fn gives_what_there_is_when_that_is_less_than_k() {
+        let mut best = Best::new(3, 5);
+        best.offer(2, 9);
+        best.offer(2, 4);
+        best.offer(0, 1);
+        assert_eq!(best.finish(), Sorted { candidates: vec![1, 4, 9], counts: vec![1, 0, 2] });
+        assert_eq!(Best::new(0, 5).finish(), Sorted { candidates: vec![], counts: vec![] });
+    }
+}

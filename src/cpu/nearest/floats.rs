@@ -1,0 +1,85 @@
+//! f32 rows: keys rounded in a fixed order, for a caller that bounds the rounding and re-ranks.
+
+use super::{Best, scan};
+use crate::cpu::simd::{BLOCK, Isa, Kernel, LANES};
+use crate::cpu::sweep::{Operands, Packed};
+
+/// Roundings that any one term of a sum over `features` features passes through, its own product included.
+///
+/// Terms are summed in blocks of at most [`BLOCK`] features and the blocks one after the other, so with
+/// n = `roundings(features)` and u = 2⁻²⁴, |computed − Σq·t| ≤ γₙ·Σ|q·t| + features·2⁻¹⁴⁹, where
+/// γₙ = n·u / (1 − n·u) and the last part is for products below the normal range. Subtracting the sum from a bias
+/// rounds once more. For Σ|q − t| and Σ(q − t)² the differences add one and two.
+pub fn roundings(features: usize) -> usize {
+    features.min(BLOCK) + features.div_ceil(BLOCK).saturating_sub(1)
+}
+
+/// Queries of f32 values, packed.
+#[derive(Debug, Clone)]
+pub struct FloatQueries {
+    packed: Packed,
+    isa: Isa,
+    terms: Vec<[f32; LANES]>,
+}
+
+impl FloatQueries {
+    /// Packs row-major `queries` of `features` (at least 1) values each.
+    pub fn new(queries: &[f32], features: usize) -> Self {
+        Self::with_isa(Isa::best(), queries, features)
+    }
+
+    /// [`FloatQueries::new`] for scans with the given instruction set.
+    pub fn with_isa(isa: Isa, queries: &[f32], features: usize) -> Self {
+        let packed = Packed::floats(queries, features);
+        let terms = vec![[0.0; LANES]; packed.queries().div_ceil(LANES)];
+        Self { packed, isa, terms }
+    }
+
+    /// Number of queries.
+    pub fn len(&self) -> usize {
+        self.packed.queries()
+    }
+
+    /// Whether there is no query.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of features.
+    pub fn features(&self) -> usize {
+        self.packed.features()
+    }
+
+    /// What walks over `rows` with a kernel of this instruction set.
+    pub(in crate::cpu) fn over<'a, F: Fn(usize) -> f32 + Sync>(
+        &'a self,
+        rows: &'a [f32],
+        kernel: impl FnOnce(Isa) -> &'a Kernel<f32>,
+        row_term: F,
+    ) -> Operands<'a, f32, F> {
+        debug_assert!(rows.len().is_multiple_of(self.features()));
+        Operands {
+            kernel: kernel(self.isa),
+            packed: &self.packed,
+            query_terms: &self.terms,
+            rows: bytemuck::cast_slice(rows),
+            row_term,
+            shift: 0,
+        }
+    }
+}
+
+/// Offers the rows of `tile` to the queries' `best` under the key `bias[j] − q·tⱼ`, computed in f32 in the order
+/// that [`roundings`] describes.
+///
+/// `tile` holds rows of as many features as the queries, `bias` one value a row; the rows have the training indices
+/// `first_index..`, all below `u32::MAX`. A key that is NaN comes after all others.
+pub fn scan_floats(queries: &FloatQueries, tile: &[f32], bias: &[f32], first_index: u32, best: &mut Best) {
+    debug_assert_eq!(bias.len(), tile.len() / queries.features());
+    scan(&queries.over(tile, |isa| &isa.kernels().float_dot, |row| bias[row]), first_index, best);
+}
+
+/// Offers the rows of `tile` to the queries' `best` under the key Σ|q − tⱼ|; otherwise like [`scan_floats`].
+pub fn scan_floats_l1(queries: &FloatQueries, tile: &[f32], first_index: u32, best: &mut Best) {
+    scan(&queries.over(tile, |isa| &isa.kernels().float_l1, |_| 0.0), first_index, best);
+}

@@ -1,0 +1,80 @@
+//! Exact k-nearest-neighbour search: training tiles stream past, the queries × rows matrix never exists.
+//!
+//! Pack the queries once ([`ByteQueries`], [`FloatQueries`]), scan the training rows in as many tiles as is
+//! convenient, and [`Best`] keeps each query's k smallest candidates. All keys of one query are computed by the same
+//! operations in the same order whatever the tile, the task or the thread, so the outcome has the same bits however
+//! the work was cut.
+
+mod best;
+mod bytes;
+mod floats;
+
+use rayon::prelude::*;
+
+pub use best::{Best, Sorted};
+pub use bytes::{ByteForm, ByteQueries, ByteStats, MAX_BYTE_FEATURES, byte_stats, dot_of_key, scan_bytes};
+pub use floats::{FloatQueries, roundings, scan_floats, scan_floats_l1};
+
+use self::best::BestMut;
+use super::simd::{LANES, Lane};
+use super::sweep::{Operands, Task};
+use crate::order::candidate;
+
+/// Offers every candidate of the operands to `best`; row 0 has the index `first_index`.
+fn scan<K: Lane, F: Fn(usize) -> K + Sync>(operands: &Operands<'_, K, F>, first_index: u32, best: &mut Best) {
+    debug_assert_eq!(operands.packed.queries(), best.queries());
+    debug_assert!(
+        u32::try_from(operands.row_count()).is_ok_and(|rows| first_index.checked_add(rows).is_some())
+    );
+    let plan = operands.plan();
+    let mut blocks = Vec::with_capacity(plan.len());
+    let mut rest = best.view();
+    for tasks in &plan {
+        let queries = (tasks[0].groups.len() * LANES).min(rest.queries());
+        let (block, more) = rest.split_at(queries);
+        blocks.push((block, tasks));
+        rest = more;
+    }
+    blocks.into_par_iter().for_each(|(mut block, tasks)| {
+        if let [task] = tasks.as_slice() {
+            return scan_task(operands, task, first_index, &mut block);
+        }
+        // Few queries: the training rows are shared out instead, and what each share found is put together.
+        let found: Vec<Best> = tasks
+            .par_iter()
+            .map(|task| {
+                let mut found = Best::under(&block, task.rows.len());
+                scan_task(operands, task, first_index, &mut found.view());
+                found
+            })
+            .collect();
+        for found in &found {
+            block.merge(found);
+        }
+    });
+}
+
+fn scan_task<K: Lane, F: Fn(usize) -> K + Sync>(
+    operands: &Operands<'_, K, F>,
+    task: &Task,
+    first_index: u32,
+    best: &mut BestMut<'_>,
+) {
+    let queries = best.queries();
+    let mut thresholds = vec![[K::CLOSED; LANES]; task.groups.len()];
+    for (query, threshold) in thresholds.as_flattened_mut()[..queries].iter_mut().enumerate() {
+        *threshold = K::threshold(best.bound(query), first_index);
+    }
+    operands.walk(task, &mut thresholds, |group, row, keys, mut mask, thresholds| {
+        let index = first_index + row as u32;
+        while mask != 0 {
+            let lane = mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            let query = group * LANES + lane;
+            // Lanes past the last query only pass where a key is NaN.
+            if query < queries && best.offer(query, candidate(keys[lane].key(), index)) {
+                thresholds[lane] = K::threshold(best.bound(query), index);
+            }
+        }
+    });
+}

@@ -1,0 +1,176 @@
+//! AVX2 with FMA: a group is two registers of eight queries, 6 rows of sums take 12 of the 16 registers.
+//!
+//! Bytes go through `vpmaddwd` on values widened to i16: `vpmaddubsw` would take them as they are but saturates.
+
+use std::arch::x86_64::*;
+
+use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, Tile};
+
+const DOT_ROWS: usize = 6;
+const L1_ROWS: usize = 2;
+
+pub(super) const KERNELS: Kernels = Kernels {
+    name: "AVX2",
+    present: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+    byte_dot: Kernel { pack: Pack::Pairs, groups: 1, rows: DOT_ROWS, run: byte_dot },
+    byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: L1_ROWS, run: byte_l1 },
+    float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<DOT> },
+    float_l1: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<L1> },
+    float_squares: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<SQUARES> },
+};
+
+#[target_feature(enable = "avx2")]
+unsafe fn byte_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
+    let queries = tile.queries[..tile.steps].as_ptr().cast::<__m256i>();
+    let mut sums = [[_mm256_setzero_si256(); 2]; DOT_ROWS];
+    for step in 0..tile.steps {
+        // SAFETY: `queries` was cut to `steps` lines.
+        let q = unsafe {
+            [_mm256_load_si256(queries.add(2 * step)), _mm256_load_si256(queries.add(2 * step + 1))]
+        };
+        for (sums, row) in sums.iter_mut().zip(tile.rows) {
+            // SAFETY: a row has `steps` pairs of i16.
+            let t = _mm256_set1_epi32(unsafe { row.add(4 * step).cast::<i32>().read_unaligned() });
+            for half in 0..2 {
+                sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(q[half], t));
+            }
+        }
+    }
+    let shift = _mm_cvtsi32_si128(tile.shift.cast_signed());
+    let mut passed = 0;
+    for (r, sums) in sums.into_iter().enumerate() {
+        let row = _mm256_set1_epi32(tile.row_terms[r]);
+        let query = load(&tile.query_terms[0]);
+        let mut keys = [row; 2];
+        for half in 0..2 {
+            let base = _mm256_add_epi32(row, query[half]);
+            keys[half] = _mm256_sub_epi32(base, _mm256_sll_epi32(sums[half], shift));
+        }
+        passed |= note(hits, r, keys, &tile.thresholds[0]);
+    }
+    passed
+}
+
+/// Sums of absolute differences come eight bytes to a 64-bit lane, so a group is four registers of four queries.
+#[target_feature(enable = "avx2")]
+unsafe fn byte_l1(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
+    let queries = tile.queries[..2 * tile.steps].as_ptr().cast::<__m256i>();
+    let mut sums = [[_mm256_setzero_si256(); 4]; L1_ROWS];
+    for step in 0..tile.steps {
+        let mut t = [_mm256_setzero_si256(); L1_ROWS];
+        for r in 0..L1_ROWS {
+            // SAFETY: a row has `steps` steps of eight bytes.
+            t[r] = _mm256_set1_epi64x(unsafe { tile.rows[r].add(8 * step).cast::<i64>().read_unaligned() });
+        }
+        for quarter in 0..4 {
+            // SAFETY: `queries` was cut to `steps` pairs of lines.
+            let q = unsafe { _mm256_load_si256(queries.add(4 * step + quarter)) };
+            for r in 0..L1_ROWS {
+                sums[r][quarter] = _mm256_add_epi64(sums[r][quarter], _mm256_sad_epu8(q, t[r]));
+            }
+        }
+    }
+    let even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+    let mut passed = 0;
+    for (r, sums) in sums.into_iter().enumerate() {
+        let mut keys = [even; 2];
+        for half in 0..2 {
+            let low = _mm256_permutevar8x32_epi32(sums[2 * half], even);
+            let high = _mm256_permutevar8x32_epi32(sums[2 * half + 1], even);
+            keys[half] = _mm256_blend_epi32::<0b1111_0000>(low, high);
+        }
+        passed |= note(hits, r, keys, &tile.thresholds[0]);
+    }
+    passed
+}
+
+#[target_feature(enable = "avx2")]
+fn load(lanes: &[i32; LANES]) -> [__m256i; 2] {
+    let lanes = lanes.as_ptr().cast::<__m256i>();
+    // SAFETY: 16 lanes are 64 bytes.
+    unsafe { [_mm256_loadu_si256(lanes), _mm256_loadu_si256(lanes.add(1))] }
+}
+
+/// Writes an entry down if any of its keys passed.
+#[target_feature(enable = "avx2")]
+fn note(hits: &mut Hits<i32>, entry: usize, keys: [__m256i; 2], thresholds: &[i32; LANES]) -> u32 {
+    let threshold = load(thresholds);
+    let low = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(threshold[0], keys[0])));
+    let high = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpgt_epi32(threshold[1], keys[1])));
+    let mask = (high << 8 | low) as u16;
+    if mask == 0 {
+        return 0;
+    }
+    let out = hits.keys[entry].as_mut_ptr().cast::<__m256i>();
+    // SAFETY: 16 keys are 64 bytes.
+    unsafe {
+        _mm256_storeu_si256(out, keys[0]);
+        _mm256_storeu_si256(out.add(1), keys[1]);
+    }
+    hits.masks[entry] = mask;
+    1 << entry
+}
+
+const DOT: u8 = 0;
+const L1: u8 = 1;
+const SQUARES: u8 = 2;
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn float<const OP: u8>(tile: &Tile<'_, f32>, hits: &mut Hits<f32>) -> u32 {
+    let queries = tile.queries[..tile.steps].as_ptr().cast::<f32>();
+    let sign = _mm256_set1_ps(-0.0);
+    let mut totals = [[_mm256_setzero_ps(); 2]; DOT_ROWS];
+    for start in (0..tile.steps).step_by(BLOCK) {
+        let mut sums = [[_mm256_setzero_ps(); 2]; DOT_ROWS];
+        for step in start..tile.steps.min(start + BLOCK) {
+            let q = queries.wrapping_add(step * LANES);
+            // SAFETY: `queries` was cut to `steps` lines.
+            let q = unsafe { [_mm256_load_ps(q), _mm256_load_ps(q.add(8))] };
+            for (sums, row) in sums.iter_mut().zip(tile.rows) {
+                // SAFETY: a row has `steps` values.
+                let t = _mm256_set1_ps(unsafe { *row.cast::<f32>().add(step) });
+                for half in 0..2 {
+                    let sum = sums[half];
+                    sums[half] = match OP {
+                        DOT => _mm256_fmadd_ps(q[half], t, sum),
+                        L1 => _mm256_add_ps(sum, _mm256_andnot_ps(sign, _mm256_sub_ps(q[half], t))),
+                        _ => {
+                            let difference = _mm256_sub_ps(q[half], t);
+                            _mm256_fmadd_ps(difference, difference, sum)
+                        }
+                    };
+                }
+            }
+        }
+        for (totals, sums) in totals.iter_mut().zip(sums) {
+            for half in 0..2 {
+                totals[half] = _mm256_add_ps(totals[half], sums[half]);
+            }
+        }
+    }
+    let thresholds = tile.thresholds[0].as_ptr();
+    // SAFETY: 16 lanes are 64 bytes.
+    let threshold = unsafe { [_mm256_loadu_ps(thresholds), _mm256_loadu_ps(thresholds.add(8))] };
+    let mut passed = 0;
+    for (r, mut keys) in totals.into_iter().enumerate() {
+        let mut mask = 0;
+        for half in 0..2 {
+            if OP == DOT {
+                keys[half] = _mm256_sub_ps(_mm256_set1_ps(tile.row_terms[r]), keys[half]);
+            }
+            mask |=
+                _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGE_UQ>(keys[half], threshold[half])) << (8 * half);
+        }
+        if mask != 0 {
+            let out = hits.keys[r].as_mut_ptr();
+            // SAFETY: 16 keys are 64 bytes.
+            unsafe {
+                _mm256_storeu_ps(out, keys[0]);
+                _mm256_storeu_ps(out.add(8), keys[1]);
+            }
+            hits.masks[r] = mask as u16;
+            passed |= 1 << r;
+        }
+    }
+    passed
+}

@@ -1,0 +1,235 @@
+//! The register tiles behind every pairwise distance, one implementation per instruction set.
+//!
+//! A tile holds 16 queries in the lanes of each *group* and up to [`ROWS`] training rows, keeps one sum per pair in
+//! registers over all features, and compares the finished keys with a threshold per query: for most tiles of a search
+//! nothing passes, and not one distance is written to memory. Training values are broadcast from the rows as they
+//! lie; only the queries are packed.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use crate::order;
+
+/// Queries in a group: the lanes of one 512-bit register of 32-bit sums.
+pub const LANES: usize = 16;
+/// The most training rows in a tile.
+pub const ROWS: usize = 8;
+/// The most groups in a tile.
+pub const GROUPS: usize = 3;
+/// Features of f32 rows that are summed in registers before the sum joins the total. Shorter blocks round less (see
+/// [`crate::cpu::nearest::roundings`]) and spill more.
+pub const BLOCK: usize = 128;
+
+/// 64 packed bytes: one step of one group, aligned to a cache line.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub struct Line([u8; 64]);
+
+/// How one lane's features lie in a [`Line`], and with them what a training row must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pack {
+    /// Four features of u8 less this offset, as i8 where it is 128; rows as they are.
+    Quads {
+        /// 0, or 128 where the instruction wants one signed operand.
+        offset: u8,
+    },
+    /// Two features as i16; rows widened to i16.
+    Pairs,
+    /// Eight features of u8 in two lines of eight lanes each; rows as they are.
+    Octets,
+    /// One feature of f32; rows as they are.
+    Floats,
+}
+
+impl Pack {
+    /// Features that one step consumes.
+    pub fn step(self) -> usize {
+        match self {
+            Self::Quads { .. } => 4,
+            Self::Pairs => 2,
+            Self::Octets => 8,
+            Self::Floats => 1,
+        }
+    }
+
+    /// Lines that one group takes for one step.
+    pub fn lines(self) -> usize {
+        match self {
+            Self::Octets => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// What a tile is computed from. `K` is the key: `i32` for byte rows, `f32` for float rows.
+pub struct Tile<'a, K> {
+    /// Packed queries: the lines of the first group, then those of the next.
+    pub queries: &'a [Line],
+    /// Groups in the tile, from 1 to the kernel's limit.
+    pub groups: usize,
+    /// Steps along the features.
+    pub steps: usize,
+    /// Each row's first value: `steps` steps can be read from every one of them.
+    pub rows: [*const u8; ROWS],
+    /// Each row's part of the key.
+    pub row_terms: [K; ROWS],
+    /// Each query's part of the key, group by group.
+    pub query_terms: &'a [[K; LANES]],
+    /// A key passes when it is below its query's threshold; a NaN threshold passes everything.
+    pub thresholds: &'a [[K; LANES]],
+    /// Byte products enter the key as `−(product << shift)`.
+    pub shift: u32,
+}
+
+/// The keys of a tile that passed. Entry `row × groups + group` is valid where that bit of the kernel's result is set.
+#[repr(C, align(64))]
+pub struct Hits<K> {
+    /// The keys of the entry's 16 queries.
+    pub keys: [[K; LANES]; GROUPS * ROWS],
+    /// Which of them passed.
+    pub masks: [u16; GROUPS * ROWS],
+}
+
+impl<K: Lane> Hits<K> {
+    /// No hits yet.
+    pub fn new() -> Self {
+        Self { keys: [[K::OPEN; LANES]; GROUPS * ROWS], masks: [0; GROUPS * ROWS] }
+    }
+}
+
+/// A register tile.
+#[derive(Clone, Copy)]
+pub struct Kernel<K> {
+    /// The layout of the queries.
+    pub pack: Pack,
+    /// The most groups it takes, at most [`GROUPS`].
+    pub groups: usize,
+    /// The rows it takes, at most [`ROWS`].
+    pub rows: usize,
+    /// Computes a tile and says which entries of `Hits` have a key that passed.
+    ///
+    /// # Safety
+    /// The instruction set that the kernel belongs to must be present, and the tile as its fields say.
+    pub run: unsafe fn(&Tile<'_, K>, &mut Hits<K>) -> u32,
+}
+
+/// The kernels of one instruction set.
+pub struct Kernels {
+    name: &'static str,
+    present: fn() -> bool,
+    /// u8 rows, `row + query − (q·t << shift)`, where the row's part has made up for the pack's offset.
+    pub byte_dot: Kernel<i32>,
+    /// u8 rows, Σ|q − t|.
+    pub byte_l1: Kernel<i32>,
+    /// f32 rows, `row − q·t`.
+    pub float_dot: Kernel<f32>,
+    /// f32 rows, Σ|q − t|.
+    pub float_l1: Kernel<f32>,
+    /// f32 rows, Σ(q − t)².
+    pub float_squares: Kernel<f32>,
+}
+
+/// An instruction set that this machine has. Having a value is the proof, so whatever takes one needs no check.
+#[derive(Clone, Copy)]
+pub struct Isa(&'static Kernels);
+
+impl Isa {
+    const ALL: &[&Kernels] = &[
+        #[cfg(target_arch = "x86_64")]
+        &avx512::VNNI,
+        #[cfg(target_arch = "x86_64")]
+        &avx512::PLAIN,
+        #[cfg(target_arch = "x86_64")]
+        &avx2::KERNELS,
+        #[cfg(target_arch = "aarch64")]
+        &neon::KERNELS,
+        &portable::KERNELS,
+    ];
+
+    /// The instruction sets of this machine, fastest first; the last one is portable code.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().filter(|kernels| (kernels.present)()).map(|kernels| Self(kernels))
+    }
+
+    /// The fastest instruction set of this machine.
+    pub fn best() -> Self {
+        Self::available().next().unwrap_or(Self(&portable::KERNELS))
+    }
+
+    /// Its name, for people.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    pub(super) fn kernels(self) -> &'static Kernels {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A key as the kernels compute it.
+pub trait Lane: Copy + Send + Sync + 'static {
+    /// The threshold that lets every key pass.
+    const OPEN: Self;
+    /// A threshold that lets no key pass.
+    const CLOSED: Self;
+    /// Nothing added.
+    const ZERO: Self;
+
+    /// The key in the order of candidates.
+    fn key(self) -> u32;
+
+    /// The threshold that lets pass whatever may still be below `bound`, for rows with indices above `index`.
+    fn threshold(bound: u64, index: u32) -> Self;
+}
+
+/// Byte keys are never negative and below `i32::MAX`, so they are candidate keys as they stand.
+impl Lane for i32 {
+    const OPEN: Self = Self::MAX;
+    const CLOSED: Self = Self::MIN;
+    const ZERO: Self = 0;
+
+    fn key(self) -> u32 {
+        self.cast_unsigned()
+    }
+
+    fn threshold(bound: u64, index: u32) -> Self {
+        // An equal distance wins only with a lower index, and rows arrive by rising index almost always.
+        let inclusive = u32::from(order::index(bound) > index);
+        i32::try_from(order::key(bound).saturating_add(inclusive)).unwrap_or(Self::OPEN)
+    }
+}
+
+impl Lane for f32 {
+    const OPEN: Self = Self::NAN;
+    const CLOSED: Self = Self::NEG_INFINITY;
+    const ZERO: Self = 0.0;
+
+    fn key(self) -> u32 {
+        order::Ordered::key(self)
+    }
+
+    fn threshold(bound: u64, index: u32) -> Self {
+        if order::key(bound) == u32::MAX {
+            return Self::OPEN;
+        }
+        let limit: Self = order::Ordered::from_key(order::key(bound));
+        if order::index(bound) < index {
+            limit
+        } else if limit < Self::INFINITY {
+            limit.next_up()
+        } else {
+            Self::OPEN
+        }
+    }
+}
