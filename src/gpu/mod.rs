@@ -121,6 +121,11 @@ impl Gpu {
         &self.inner.info
     }
 
+    /// Whether both are handles of one opened device, which can share buffers.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Why this adapter was taken, in one line.
     pub fn why(&self) -> &str {
         &self.inner.why

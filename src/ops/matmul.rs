@@ -24,6 +24,7 @@ pub static OP: Op = Op {
     bytes: |s| 4.0 * (s[0] * (s[1] * s[3] + s[3] * s[2] + s[1] * s[2])) as f64,
     variants: |device| variants_of(device, &["nn", "nt", "tn", "tt"], gpu::families),
     shapes,
+    fit: |_| {},
     check,
 };
 

@@ -41,6 +41,8 @@ pub struct Op {
     pub variants: fn(&Device) -> Vec<String>,
     /// Shapes worth checking: the smallest, odd ones, edges of tiles, one that fills a device.
     pub shapes: fn(Effort) -> Vec<Vec<usize>>,
+    /// Turns as many arbitrary numbers as there are dimensions into a shape that the operation takes: tests draw them.
+    pub fit: fn(&mut [usize]),
     /// Runs one variant on one device on seeded inputs and compares every element with the definition.
     pub check: fn(&Device, &Case) -> Result<Worst>,
 }
@@ -66,7 +68,7 @@ pub struct Case {
 }
 
 /// The table of all operations.
-pub static OPS: &[&Op] = &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::OP];
+pub static OPS: &[&Op] = &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::TABLE_ROW];
 
 /// The operation called `name`.
 ///

@@ -21,6 +21,7 @@ pub static OP: Op = Op {
     bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + s[0] * s[1]) as f64,
     variants: |device| variants_of(device, &["u8", "f32"], gpu::families),
     shapes: pairs::shapes,
+    fit: pairs::fit,
     check: |device, case| pairs::check(&PAIRS, device, case),
 };
 
@@ -56,15 +57,9 @@ fn run(x: &Tensor, y: &Tensor, family: Option<&str>) -> Result<Tensor> {
             Storage::U32(exact.into_iter().map(|d| d as u32).collect(), true)
         }
         (Storage::U8(x, false), Storage::U8(y, false)) => {
-            let mut out = vec![0; queries * rows];
-            cpu::pairwise_l1::pairwise_l1_u8(x, y, features, &mut out);
-            Storage::U32(out.into(), false)
+            Storage::U32(cpu::pairwise_l1::bytes(x, y, features).into(), false)
         }
-        (Storage::F32(x), Storage::F32(y)) => {
-            let mut out = vec![0.0; queries * rows];
-            cpu::pairwise_l1::pairwise_l1(x, y, features, &mut out);
-            Storage::F32(out.into())
-        }
+        (Storage::F32(x), Storage::F32(y)) => Storage::F32(cpu::pairwise_l1::floats(x, y, features).into()),
         (Storage::Gpu(gpu, x, DType::U8), Storage::Gpu(_, y, DType::U8)) => {
             Storage::Gpu(gpu.clone(), gpu::record_u8(gpu, family, x, y, shape)?, DType::U32)
         }

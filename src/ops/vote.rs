@@ -23,6 +23,7 @@ pub static OP: Op = Op {
     bytes: |s| 4.0 * (s[0] * (s[1] + 1)) as f64,
     variants: |device| variants_of(device, &["uniform", "weighted"], gpu::families),
     shapes,
+    fit,
     check,
 };
 
@@ -97,6 +98,11 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         shapes.extend([vec![3, 2048, 100], vec![70_000, 5, 10]]);
     }
     shapes
+}
+
+fn fit(shape: &mut [usize]) {
+    shape[1] = shape[1].max(1);
+    shape[2] = shape[2].max(1);
 }
 
 fn check(device: &Device, case: &Case) -> Result<Worst> {

@@ -9,11 +9,13 @@ mod certified;
 mod gpu;
 mod neighbors;
 mod scan;
+mod table;
 
 use rayon::prelude::*;
 
 use self::certified::{Frame, QueryFrame};
 pub use self::neighbors::Neighbors;
+pub use self::table::OP as TABLE_ROW;
 use self::scan::{ByteForm, ByteIndex, scan_bytes, scan_floats};
 use crate::cpu::exact;
 use crate::device::Device;
