@@ -19,7 +19,7 @@ pub static OP: Op = Op {
     summary: "C = op(A)·op(B) for a batch of matrices, each operand possibly transposed",
     dimensions: &["batch", "m", "n", "k"],
     tolerance: "dot of k terms",
-    kernels: gpu::KERNELS,
+    shaders: gpu::shaders,
     flops: |s| 2.0 * (s[0] * s[1] * s[2] * s[3]) as f64,
     bytes: |s| 4.0 * (s[0] * (s[1] * s[3] + s[3] * s[2] + s[1] * s[2])) as f64,
     variants: |device| variants_of(device, &["nn", "nt", "tn", "tt"], gpu::families),

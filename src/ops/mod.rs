@@ -31,8 +31,9 @@ pub struct Op {
     pub dimensions: &'static [&'static str],
     /// The tolerance class in words.
     pub tolerance: &'static str,
-    /// The kernels; an operation without any runs on those of the operations it is composed of.
-    pub kernels: &'static [&'static Kernel],
+    /// The kernels in all the ways they may be compiled; an operation without any runs on those of the operations it
+    /// is composed of.
+    pub shaders: fn() -> Vec<Shader>,
     /// Floating-point or integer operations of a shape.
     pub flops: fn(&[usize]) -> f64,
     /// Bytes that must move at least: every input read once, every output written once.
@@ -45,6 +46,14 @@ pub struct Op {
     pub fit: fn(&mut [usize]),
     /// Runs one variant on one device on seeded inputs and compares every element with the definition.
     pub check: fn(&Device, &Case) -> Result<Worst>,
+}
+
+/// One way in which a kernel is compiled.
+pub struct Shader {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Values of its constants.
+    pub constants: Vec<(&'static str, u32)>,
 }
 
 /// How much to check.

@@ -16,7 +16,7 @@ pub static OP: Op = Op {
     summary: "Manhattan distances between all pairs of two sets of rows, exact for pixels",
     dimensions: &["queries", "rows", "features"],
     tolerance: "exact (u8), dot of features (f32)",
-    kernels: gpu::KERNELS,
+    shaders: gpu::shaders,
     flops: |s| 2.0 * (s[0] * s[1] * s[2]) as f64,
     bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + s[0] * s[1]) as f64,
     variants: |device| variants_of(device, &["u8", "f32"], gpu::families),

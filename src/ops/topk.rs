@@ -20,7 +20,7 @@ pub static OP: Op = Op {
     summary: "the k smallest of every row, ordered by (value, column), streaming over tiles of columns",
     dimensions: &["rows", "columns", "k"],
     tolerance: "exact",
-    kernels: gpu::KERNELS,
+    shaders: gpu::shaders,
     flops: |s| (s[0] * s[1]) as f64,
     bytes: |s| 4.0 * (s[0] * (s[1] + 2 * s[2])) as f64,
     variants: |device| variants_of(device, &["f32", "u32"], gpu::families),

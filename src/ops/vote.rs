@@ -18,7 +18,7 @@ pub static OP: Op = Op {
     summary: "the class with most votes, or the largest weight, among the neighbours of each query",
     dimensions: &["queries", "k", "classes"],
     tolerance: "exact",
-    kernels: gpu::KERNELS,
+    shaders: gpu::shaders,
     flops: |s| (s[0] * s[1]) as f64,
     bytes: |s| 4.0 * (s[0] * (s[1] + 1)) as f64,
     variants: |device| variants_of(device, &["uniform", "weighted"], gpu::families),

@@ -88,6 +88,14 @@ impl Neighbors {
         Self::from_pairs(self.metric, k, pairs)
     }
 
+    /// The same neighbours with row numbers counted from `first` less: a part's rows become rows of the whole.
+    ///
+    /// Numbers beyond 2³²−1 do not occur: a training set has no more rows.
+    pub fn shifted(mut self, first: u32) -> Self {
+        self.rows.iter_mut().for_each(|row| *row = row.saturating_add(first));
+        self
+    }
+
     /// The nearest `k` of each query over several parts of one training set. `parts` holds for each part its answer
     /// and the number of its first row in the whole; parts hold distinct rows.
     ///
