@@ -1,10 +1,11 @@
 //! The GPU runtime on whatever adapter there is, a software one included.
-//!
-//! `CS231N_GPU=require` makes a missing adapter a failure, `CS231N_GPU=off` skips these tests; a skip is printed.
+
+mod common;
 
 use std::sync::OnceLock;
 
-use cs231n_gpu::gpu::{Access, Buffer, Choice, Gpu, Kernel, Launch, LimitsMode, Options, Params, limits};
+use common::open;
+use cs231n_gpu::gpu::{Access, Buffer, Gpu, Kernel, Launch, LimitsMode, Options, Params, limits};
 
 cs231n_gpu::params! {
     /// Parameters of the kernels below.
@@ -48,23 +49,6 @@ const fn kernel(source: &'static str, entry: &'static str, buffers: &'static [Ac
 static COPY: Kernel = kernel(AFFINE, "affine", &[Access::Read, Access::ReadWrite]);
 static STEP: Kernel = kernel(IN_PLACE, "in_place", &[Access::ReadWrite]);
 
-/// Opens a device for one test, or says why it is skipped.
-fn open(options: Options) -> Option<Gpu> {
-    let mode = std::env::var("CS231N_GPU").unwrap_or_default();
-    if mode == "off" {
-        println!("skipped: CS231N_GPU=off");
-        return None;
-    }
-    match Gpu::open(&Choice::Any, &options) {
-        Ok(gpu) => Some(gpu),
-        Err(error) if mode == "require" => panic!("CS231N_GPU=require, but {error}"),
-        Err(error) => {
-            println!("skipped: no adapter ({error})");
-            None
-        }
-    }
-}
-
 /// Without poison, so that the counters show what a release build does.
 fn plain() -> Options {
     Options { poison: false, ..Options::default() }
@@ -104,6 +88,11 @@ fn affine(gpu: &Gpu, x: &Buffer, y: &Buffer, group: u32, factor: f32, addend: f3
 
 /// `y = factor * y + addend`.
 fn step(gpu: &Gpu, y: &Buffer, factor: f32, addend: f32) {
+    step_of(gpu, y, factor, addend, y.len());
+}
+
+/// The same, with an estimate of its work.
+fn step_of(gpu: &Gpu, y: &Buffer, factor: f32, addend: f32, work: u64) {
     let n = (y.len() / 4) as u32;
     gpu.record(&Launch {
         kernel: &STEP,
@@ -111,7 +100,7 @@ fn step(gpu: &Gpu, y: &Buffer, factor: f32, addend: f32) {
         buffers: &[y],
         params: Affine { n, factor, addend }.bytes(),
         groups: [n.div_ceil(64), 1, 1],
-        work: u64::from(n) * 2,
+        work,
     })
     .expect("record");
 }
@@ -143,8 +132,10 @@ fn uploads_of_any_length_come_back() {
         }
     }
     let buffer = gpu.upload(&[1, 2, 3]).expect("upload");
-    let error = gpu.read(&buffer, 1..4).expect_err("past the end");
-    assert!(error.to_string().contains("3 bytes at 1 from a buffer of 3"), "{error}");
+    for (start, end) in [(1, 4), (0, u64::MAX), (4, 4), (2, 1)] {
+        let error = gpu.read(&buffer, start..end).expect_err("outside").to_string();
+        assert_eq!(error, format!("read of bytes {start} to {end} from a buffer of 3"));
+    }
 }
 
 #[test]
@@ -474,6 +465,37 @@ fn many_threads_share_a_device() {
     });
     assert_eq!(gpu.counters().dispatches, 8 * 10 * 2);
     assert_eq!(gpu.counters().pipelines, 2);
+}
+
+#[test]
+fn no_submission_holds_more_than_the_budget() {
+    let Some(gpu) = open(plain()) else { return };
+    let y = upload(&gpu, &[0.0; 64]);
+    step(&gpu, &y, 1.0, 1.0);
+    gpu.wait().expect("compiled and idle");
+    assert_eq!(gpu.counters().submissions, 1);
+    // A launch that fills the budget goes at once.
+    for i in 0..5 {
+        step_of(&gpu, &y, 1.0, 1.0, gpu.work_budget());
+        assert_eq!(gpu.counters().submissions, 2 + i);
+    }
+    // One that would overfill it sends off what is there.
+    step_of(&gpu, &y, 1.0, 1.0, 1);
+    assert_eq!(gpu.counters().submissions, 6);
+    step_of(&gpu, &y, 1.0, 1.0, u64::MAX);
+    assert_eq!(gpu.counters().submissions, 8);
+    assert_eq!(floats(&gpu, &y), [8.0; 64]);
+}
+
+#[test]
+fn many_uploads_wait_for_no_read() {
+    let Some(gpu) = open(plain()) else { return };
+    let count = limits::UPLOAD_BYTES_PER_SUBMISSION / 100_000 * 3;
+    let buffers: Vec<_> = (0..count).map(|i| upload(&gpu, &vec![i as f32; 25_000])).collect();
+    assert_eq!(gpu.counters().submissions, 2, "two submissions full of uploads, a third being filled");
+    for (i, buffer) in buffers.iter().enumerate() {
+        assert!(floats(&gpu, buffer).iter().all(|value| *value == i as f32), "upload {i}");
+    }
 }
 
 #[test]
