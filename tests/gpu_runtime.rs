@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use common::open;
 use cs231n_gpu::gpu::{Access, Buffer, Gpu, Kernel, Launch, LimitsMode, Options, Params, limits};
+use proptest::prelude::*;
 
 cs231n_gpu::params! {
     /// Parameters of the kernels below.
@@ -505,4 +506,86 @@ fn buffers_outlive_their_device_handle() {
     step(&gpu, &y, 0.0, 1.0);
     drop(gpu);
     assert_eq!(y.len(), 64);
+}
+
+/// One step of a random program over a list of buffers; numbers are taken modulo the length of the list.
+#[derive(Clone, Debug)]
+enum Step {
+    Upload(usize, i8),
+    Alloc(usize, usize),
+    InPlace(usize, i8),
+    Drop(usize),
+    Read(usize),
+    Flush,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Two size classes, so that dropped memory is soon taken again.
+    let length = prop_oneof![Just(30usize), Just(64), 300usize..310];
+    let step = prop_oneof![
+        4 => (length, any::<i8>()).prop_map(|(n, value)| Step::Upload(n, value)),
+        4 => (any::<usize>(), any::<usize>()).prop_map(|(from, group)| Step::Alloc(from, group)),
+        4 => (any::<usize>(), any::<i8>()).prop_map(|(at, addend)| Step::InPlace(at, addend)),
+        4 => any::<usize>().prop_map(Step::Drop),
+        1 => any::<usize>().prop_map(Step::Read),
+        1 => Just(Step::Flush),
+    ];
+    proptest::collection::vec(step, 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is recycled, evicted, flushed or reordered by the runtime: the values are those of running each step at once.
+    #[test]
+    fn random_programs_compute_what_they_say(steps in steps()) {
+        static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
+        // The pool keeps a few small buffers only: programs also meet eviction.
+        let Some(gpu) = GPU.get_or_init(|| open(Options { pool_bytes: 4096, ..plain() })) else { return Ok(()) };
+        let mut live: Vec<(Buffer, Vec<f32>)> = Vec::new();
+        for step in steps {
+            let count = live.len().max(1);
+            match step {
+                Step::Upload(n, value) => {
+                    let values: Vec<f32> = (0..n).map(|i| f32::from(value) + i as f32).collect();
+                    live.push((upload(gpu, &values), values));
+                }
+                Step::Flush => gpu.flush().expect("flush"),
+                _ if live.is_empty() => {}
+                Step::Alloc(from, group) => {
+                    let (x, values) = &live[from % count];
+                    let y = gpu.alloc(x.len()).expect("alloc");
+                    affine(gpu, x, &y, [1, 32, 64][group % 3], -1.0, 3.0);
+                    let values = values.iter().map(|x| 3.0 - x).collect();
+                    live.push((y, values));
+                }
+                Step::InPlace(at, addend) => {
+                    let (y, values) = &mut live[at % count];
+                    self::step(gpu, y, 1.0, f32::from(addend));
+                    values.iter_mut().for_each(|y| *y += f32::from(addend));
+                }
+                Step::Drop(at) => drop(live.swap_remove(at % count)),
+                Step::Read(at) => {
+                    let (x, values) = &live[at % count];
+                    prop_assert_eq!(&floats(gpu, x), values);
+                }
+            }
+        }
+        for (buffer, values) in &live {
+            prop_assert_eq!(&floats(gpu, buffer), values);
+        }
+    }
+}
+
+#[test]
+fn parameter_structs_have_the_layout_of_the_shader() {
+    for source in [AFFINE, IN_PLACE] {
+        let text = cs231n_gpu::gpu::source::assemble(source, &[("GROUP", 64)]).expect("assembled");
+        let declared: Vec<_> =
+            Affine::FIELDS.iter().map(|field| (field.name, field.ty, field.offset)).collect();
+        let layout = common::params_layout(&text);
+        let laid_out: Vec<_> =
+            layout.iter().map(|(name, ty, offset)| (name.as_str(), *ty, *offset)).collect();
+        assert_eq!(declared, laid_out);
+    }
 }

@@ -1,4 +1,6 @@
-//! What the tests that need a device share.
+//! What the tests of kernels and devices share.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::Write;
 
@@ -23,4 +25,24 @@ fn skip(why: &str) -> Option<Gpu> {
     let test = std::thread::current().name().unwrap_or("test").to_owned();
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
     None
+}
+
+/// Name, type and offset of each field of the struct `Params` in assembled WGSL, as naga lays it out.
+pub fn params_layout(wgsl: &str) -> Vec<(String, &'static str, u32)> {
+    let module =
+        naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|error| panic!("{}", error.emit_to_string(wgsl)));
+    let params = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params"));
+    let Some((_, naga::Type { inner: naga::TypeInner::Struct { members, .. }, .. })) = params else {
+        return Vec::new();
+    };
+    let scalar = |ty| match module.types[ty].inner {
+        naga::TypeInner::Scalar(naga::Scalar::U32) => "u32",
+        naga::TypeInner::Scalar(naga::Scalar::I32) => "i32",
+        naga::TypeInner::Scalar(naga::Scalar::F32) => "f32",
+        ref other => panic!("{other:?} in Params: only u32, i32 and f32 are laid out alike in Rust and WGSL"),
+    };
+    members
+        .iter()
+        .map(|member| (member.name.clone().unwrap_or_default(), scalar(member.ty), member.offset))
+        .collect()
 }
