@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod affine;
+
 use std::io::Write;
 
 use cs231n_gpu::gpu::{Choice, Gpu, Options};
