@@ -103,7 +103,11 @@ impl Device {
             Self::Reference => "reference (f64, one thread)".into(),
             Self::Cpu => {
                 let threads = rayon::current_num_threads();
-                format!("cpu ({threads} thread{}, {})", if threads == 1 { "" } else { "s" }, crate::cpu::simd::Isa::best().name())
+                format!(
+                    "cpu ({threads} thread{}, {})",
+                    if threads == 1 { "" } else { "s" },
+                    crate::cpu::simd::Isa::best().name()
+                )
             }
             Self::Gpu(gpu) => gpu.info().to_string(),
         }

@@ -58,7 +58,9 @@ fn trials_on(name: &str, device: &Device) -> Vec<Trial> {
         for variant in (op.variants)(device) {
             let (grid, random) = (device.clone(), device.clone());
             let same = variant.clone();
-            trials.push(Trial::test(format!("{name}/{}/{variant}/grid", op.name), move || on_grid(op, &grid, &variant)));
+            trials.push(Trial::test(format!("{name}/{}/{variant}/grid", op.name), move || {
+                on_grid(op, &grid, &variant)
+            }));
             let title = format!("{name}/{}/{same}/random", op.name);
             trials.push(Trial::test(title, move || on_random_shapes(op, &random, &same)));
         }

@@ -77,7 +77,8 @@ pub struct Case {
 }
 
 /// The table of all operations.
-pub static OPS: &[&Op] = &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::TABLE_ROW];
+pub static OPS: &[&Op] =
+    &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::TABLE_ROW];
 
 /// The operation called `name`.
 ///
@@ -86,7 +87,10 @@ pub static OPS: &[&Op] = &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &top
 pub fn find(name: &str) -> Result<&'static Op> {
     OPS.iter().copied().find(|op| op.name == name).ok_or_else(|| {
         let names: Vec<_> = OPS.iter().map(|op| op.name).collect();
-        Error::usage(format!("no operation is called \"{name}\""), format!("choose from {}", names.join(", ")))
+        Error::usage(
+            format!("no operation is called \"{name}\""),
+            format!("choose from {}", names.join(", ")),
+        )
     })
 }
 
@@ -96,7 +100,11 @@ fn split_variant(variant: &str) -> (&str, Option<&str>) {
 }
 
 /// The variants of an operation: its forms, each with the families of kernels that an adapter can run it by.
-fn variants_of(device: &Device, forms: &[&str], families: fn(&Gpu, &str) -> Vec<&'static str>) -> Vec<String> {
+fn variants_of(
+    device: &Device,
+    forms: &[&str],
+    families: fn(&Gpu, &str) -> Vec<&'static str>,
+) -> Vec<String> {
     let Device::Gpu(gpu) = device else { return forms.iter().map(ToString::to_string).collect() };
     forms
         .iter()

@@ -15,8 +15,8 @@ use rayon::prelude::*;
 
 use self::certified::{Frame, QueryFrame};
 pub use self::neighbors::Neighbors;
-pub use self::table::OP as TABLE_ROW;
 use self::scan::{ByteForm, ByteIndex, scan_bytes, scan_floats};
+pub use self::table::OP as TABLE_ROW;
 use crate::cpu::{self, exact};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -75,7 +75,12 @@ impl<'a> Index<'a> {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is no row or more than 2³²−1.
-    pub fn new(device: &Device, metric: Metric, train: RowsRef<'a>, memory_limit: Option<u64>) -> Result<Self> {
+    pub fn new(
+        device: &Device,
+        metric: Metric,
+        train: RowsRef<'a>,
+        memory_limit: Option<u64>,
+    ) -> Result<Self> {
         if train.is_empty() {
             return Err(Error::shape(OP, "the training set has no rows", "give at least one training row"));
         }
@@ -161,7 +166,12 @@ impl<'a> Index<'a> {
         ))
     }
 
-    fn search_batch(&self, queries: RowsRef<'_>, k: usize, pairs: &mut Vec<(f64, u32)>) -> Result<Certificate> {
+    fn search_batch(
+        &self,
+        queries: RowsRef<'_>,
+        k: usize,
+        pairs: &mut Vec<(f64, u32)>,
+    ) -> Result<Certificate> {
         let at_once = Certificate { at_once: queries.len(), redone: 0 };
         match (&self.plan, queries.values()) {
             (Plan::Definition, _) => {
@@ -179,7 +189,8 @@ impl<'a> Index<'a> {
             }
             // Pixels were prepared for, but these queries are not pixels.
             (Plan::Bytes(_), ValuesRef::F32(_)) => {
-                let frame = Frame::new(self.metric, self.train, scan::roundings(&self.device, self.train.features()));
+                let frame =
+                    Frame::new(self.metric, self.train, scan::roundings(&self.device, self.train.features()));
                 self.search_certified(&frame, queries, k, pairs)
             }
             (Plan::Certified(frame), _) => self.search_certified(frame, queries, k, pairs),
@@ -218,7 +229,13 @@ impl<'a> Index<'a> {
                     let bound = frame.lower_bound(query_frame, last);
                     let ids: Vec<u32> = candidates.iter().map(|&candidate| order::index(candidate)).collect();
                     let mut ranks = Vec::with_capacity(kept);
-                    exact::ranks(self.metric, &wide(queries.range(query..query + 1)), self.train, &ids, &mut ranks);
+                    exact::ranks(
+                        self.metric,
+                        &wide(queries.range(query..query + 1)),
+                        self.train,
+                        &ids,
+                        &mut ranks,
+                    );
                     let mut nearest: Vec<(f64, u32)> = ranks.into_iter().zip(ids).collect();
                     nearest.sort_unstable_by(exact::order);
                     nearest.truncate(k);

@@ -27,9 +27,14 @@ impl Neighbors {
     /// # Errors
     /// [`Error::Shape`] when the lengths differ, are no multiple of `k`, or a query's pairs are not in order.
     pub fn from_parts(metric: Metric, k: usize, rows: Vec<u32>, ranks: Vec<f64>) -> Result<Self> {
-        let refuse = |problem: String| Err(Error::shape("nearest", problem, "pass what a search returned, unchanged"));
+        let refuse =
+            |problem: String| Err(Error::shape("nearest", problem, "pass what a search returned, unchanged"));
         if rows.len() != ranks.len() || k == 0 || !rows.len().is_multiple_of(k) {
-            return refuse(format!("{} rows and {} ranks are not queries × k = {k}", rows.len(), ranks.len()));
+            return refuse(format!(
+                "{} rows and {} ranks are not queries × k = {k}",
+                rows.len(),
+                ranks.len()
+            ));
         }
         let answer = Self { metric, k, rows, ranks };
         for query in 0..answer.queries() {
@@ -106,7 +111,8 @@ impl Neighbors {
         let refuse = |problem: String| Error::shape("nearest", problem, "merge the shards of one search");
         let (first, _) = parts.first().ok_or_else(|| refuse("no part to merge".into()))?;
         let queries = first.queries();
-        if let Some((odd, _)) = parts.iter().find(|(p, _)| p.metric != first.metric || p.queries() != queries) {
+        if let Some((odd, _)) = parts.iter().find(|(p, _)| p.metric != first.metric || p.queries() != queries)
+        {
             return Err(refuse(format!(
                 "parts differ: {:?} with {queries} queries and {:?} with {}",
                 first.metric,
@@ -123,7 +129,8 @@ impl Neighbors {
             let mut all = Vec::with_capacity(together);
             for (part, offset) in parts {
                 for (rank, row) in part.pairs(query) {
-                    let row = row.checked_add(*offset).ok_or_else(|| refuse("row numbers exceed 2³²−1".into()))?;
+                    let row =
+                        row.checked_add(*offset).ok_or_else(|| refuse("row numbers exceed 2³²−1".into()))?;
                     all.push((rank, row));
                 }
             }
