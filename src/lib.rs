@@ -33,6 +33,7 @@ pub mod gpu;
 pub mod ops;
 pub mod order;
 pub mod reference;
+pub mod report;
 pub mod rng;
 pub mod rows;
 pub mod tensor;
