@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::classify::knn::{Metric, Options, Weights};
-use crate::data::{self, Dataset, Limits, Source};
+use crate::data::{self, Dataset, Limits, Source, TableOptions, TestRows};
 use crate::device::{Device, Opened, Selection};
 use crate::error::{Error, Result};
 
@@ -59,9 +59,10 @@ pub(super) struct DataArgs {
     /// Test rows of a CSV, TSV or libsvm training file.
     #[arg(long, value_name = "PATH", requires = "data")]
     test_data: Option<PathBuf>,
-    /// Without --test-data, the share of a CSV, TSV or libsvm file's last rows to test on.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, conflicts_with = "test_data")]
-    test_fraction: f64,
+    /// Without --test-data, the share of a CSV, TSV or libsvm file's rows to test on (0.2 by default), drawn by
+    /// --seed.
+    #[arg(long, value_name = "SHARE", requires = "data", conflicts_with = "test_data")]
+    test_fraction: Option<f64>,
     /// Training rows as .npy.
     #[arg(long, value_name = "NPY", requires_all = ["train_y", "test_x"], conflicts_with = "data")]
     train_x: Option<PathBuf>,
@@ -74,6 +75,9 @@ pub(super) struct DataArgs {
     /// Test labels as .npy; without them nothing is scored.
     #[arg(long, value_name = "NPY", requires = "test_x")]
     test_y: Option<PathBuf>,
+    /// Seed of everything that is drawn: test rows, shuffling.
+    #[arg(long, default_value_t = 231)]
+    pub(super) seed: u64,
     /// Use the first N training rows.
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
@@ -91,12 +95,11 @@ impl DataArgs {
     /// Reads and checks the data.
     pub(super) fn load(&self) -> Result<Dataset> {
         let source = match (&self.data, &self.train_x, &self.train_y, &self.test_x) {
-            (Some(path), ..) => Source::Path {
-                path: path.clone(),
-                label: self.label.clone(),
-                test: self.test_data.clone(),
-                test_fraction: self.test_fraction,
-            },
+            (Some(path), ..) => {
+                let drawn = |fraction| TestRows::Fraction { fraction, seed: Some(self.seed) };
+                let test = self.test_data.clone().map(TestRows::File).or(self.test_fraction.map(drawn));
+                Source::Path { path: path.clone(), table: TableOptions { label: self.label.clone(), test } }
+            }
             (None, Some(train_x), Some(train_y), Some(test_x)) => Source::Arrays {
                 train_x: train_x.clone(),
                 train_y: train_y.clone(),
@@ -105,7 +108,7 @@ impl DataArgs {
             },
             _ => Source::Bundled,
         };
-        let dataset = data::load(&source, &Limits { train: self.train_limit, test: self.test_limit })?;
+        let dataset = data::load(&source, Limits { train: self.train_limit, test: self.test_limit })?;
         let first = dataset.train_labels.first();
         if dataset.train_labels.iter().all(|label| Some(label) == first) {
             super::output::note("warning: the training rows have one class only, which every prediction will be");

@@ -12,7 +12,7 @@ use super::summary::{DataFacts, DeviceFacts, thousands};
 use crate::classify::knn::{CrossValidation, cross_validate};
 use crate::data::{self, Dataset, split};
 use crate::device::Opened;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::nearest::Certificate;
 use crate::report::curve;
 use crate::report::table::Table;
@@ -30,9 +30,6 @@ pub(super) struct CvArgs {
     /// Shuffle the training rows, by --seed, before they are cut into folds.
     #[arg(long, requires = "cv")]
     shuffle: bool,
-    /// Seed of --shuffle.
-    #[arg(long, default_value_t = 231)]
-    seed: u64,
     /// Plot mean and standard deviation over k as SVG.
     #[arg(long, value_name = "SVG", requires = "cv")]
     plot: Option<PathBuf>,
@@ -71,19 +68,14 @@ impl CvArgs {
         opened: &Opened,
         knn: &KnnArgs,
         memory_limit: Option<u64>,
+        seed: u64,
         format: Format,
     ) -> Result<()> {
         let start = Instant::now();
         let folds = self.cv.unwrap_or_default();
         let rows = dataset.train.len();
-        if folds < 2 || folds > rows {
-            return Err(Error::usage(
-                format!("--cv {folds} on {rows} training rows"),
-                "use at least 2 folds, and at least one row a fold",
-            ));
-        }
         let shuffled = self.shuffle.then(|| {
-            let order = split::permutation(rows, self.seed);
+            let order = split::permutation(rows, seed);
             let labels: Vec<u32> = order.iter().map(|&row| dataset.train_labels[row]).collect();
             (dataset.train.gather(&order), labels)
         });
@@ -91,11 +83,11 @@ impl CvArgs {
             Some((train, labels)) => (train.view(), labels.as_slice()),
             None => (dataset.train.view(), dataset.train_labels.as_slice()),
         };
-        let ranges = split::folds(rows, folds);
+        let ranges = split::folds(rows, folds)?;
         let options = knn.options(memory_limit);
         let found =
             cross_validate(&opened.device, train, labels, dataset.classes.len(), &ranges, &self.ks, options)?;
-        let summary = self.summary(dataset, opened, knn, &found, start);
+        let summary = self.summary(dataset, opened, knn, &found, seed, start);
         if let Some(path) = &self.plot {
             let title = format!("Cross-validation of k: {}, {folds} folds, metric {}", dataset.name, summary.metric);
             data::write::bytes(path, curve::cross_validation(&title, &found.ks, &found.accuracies)?.as_bytes())?;
@@ -112,6 +104,7 @@ impl CvArgs {
         opened: &Opened,
         knn: &KnnArgs,
         found: &CrossValidation,
+        seed: u64,
         start: Instant,
     ) -> Summary {
         let results = found.ks.iter().zip(&found.accuracies).enumerate().map(|(i, (&k, accuracies))| {
@@ -127,7 +120,7 @@ impl CvArgs {
             weights: name_of(knn.weights),
             folds: self.cv.unwrap_or_default(),
             shuffled: self.shuffle,
-            seed: self.seed,
+            seed,
             results: results.collect(),
             best_k: found.ks[found.best()],
             certificate: found.certificate,

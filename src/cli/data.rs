@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::args::DataArgs;
 use super::output::{self, Format};
+use crate::data;
 use crate::error::Result;
 
 /// Look at data.
@@ -37,7 +38,7 @@ impl Data {
         if let Some(path) = info.path.take() {
             info.data.set_path(path);
         }
-        let facts = info.data.load()?.info();
+        let facts = data::info(&info.data.load()?);
         match info.format {
             Format::Text => output::print(&facts.text()),
             Format::Json => output::print_json(&facts),

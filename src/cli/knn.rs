@@ -76,7 +76,7 @@ pub(super) struct SaveArgs {
     #[arg(long, value_name = "NPY")]
     save_neighbor_distances: Option<PathBuf>,
     /// Write the predicted classes as .npy (i64), or as lines of class names where the name does not end in .npy; with
-    /// --shard, the part as .npz.
+    /// --shard, the part as .safetensors.
     #[arg(long, value_name = "PATH")]
     pub(super) out: Option<PathBuf>,
 }
@@ -118,7 +118,7 @@ impl Knn {
         let opened = self.device.open()?;
         let seconds = Seconds { load, open: start.elapsed().as_secs_f64() - load, ..Seconds::default() };
         if self.cv.cv.is_some() {
-            return self.cv.run(&dataset, &opened, &self.knn, self.device.memory_limit, self.format);
+            return self.cv.run(&dataset, &opened, &self.knn, self.device.memory_limit, self.data.seed, self.format);
         }
         self.classify(&dataset, &opened, start, seconds)
     }
@@ -145,7 +145,7 @@ impl Knn {
         if let Some(shard) = self.shard {
             let neighbors = neighbors.shifted(part.start as u32);
             self.save.neighbors(&neighbors)?;
-            let out = self.save.out.as_deref().unwrap_or(Path::new("part.npz"));
+            let out = self.save.out.as_deref().unwrap_or(Path::new("part.safetensors"));
             shard::write(out, shard, dataset, &self.knn, self.knn.k.min(dataset.train.len()), &neighbors)?;
             // A part of the neighbours elects nobody.
             shown = &nothing;
@@ -201,7 +201,7 @@ impl Knn {
         let index = Index::new(&Device::Cpu, self.knn.metric.into(), train, None)?;
         if let Some(path) = &self.save_distances {
             let mut file = data::write::NpyWriter::<f64>::create(path, &[test.len(), train.len()])?;
-            each_block(test, train, |block| file.append(&index.distances(block)?))?;
+            each_block(test, train, |block| file.push(&index.distances(block)?))?;
             file.finish()?;
         }
         if let Some(path) = &self.distance_image {

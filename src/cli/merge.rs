@@ -20,7 +20,7 @@ use crate::report::confusion::Confusion;
 #[derive(Debug, Args)]
 pub(super) struct Merge {
     /// The files that `knn --shard I/N --out` wrote, in any order.
-    #[arg(required = true, value_name = "NPZ")]
+    #[arg(required = true, value_name = "PART")]
     parts: Vec<PathBuf>,
     #[command(flatten)]
     save: SaveArgs,

@@ -1,15 +1,20 @@
 //! Parts of a search: `--shard I/N` writes one, `knn merge` reads all of them.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::str::FromStr;
 
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::args::{KnnArgs, MetricName, WeightsName};
 use crate::data::{self, Dataset, split};
 use crate::error::{Error, Result};
 use crate::ops::nearest::Neighbors;
+
+/// The metadata key of a part's header.
+const HEADER: &str = "cs231n-gpu knn shard";
 
 /// Part `index` (from 1) of `count` parts of the training rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,13 +38,10 @@ impl FromStr for Shard {
 impl Shard {
     /// The training rows of this part: contiguous, as equal as possible.
     pub(super) fn rows(self, rows: usize) -> Result<Range<usize>> {
-        if self.count > rows {
-            return Err(Error::usage(
-                format!("{} shards of {rows} training rows", self.count),
-                "use at most one shard a row",
-            ));
+        if self.count == 1 {
+            return Ok(0..rows);
         }
-        Ok(split::folds(rows, self.count)[self.index - 1].clone())
+        Ok(split::folds(rows, self.count)?[self.index - 1].clone())
     }
 }
 
@@ -68,7 +70,7 @@ pub(super) struct Part {
     pub(super) truth: Vec<u32>,
 }
 
-/// Writes a part as .npz: `rows`, `ranks`, `voters`, `truth` and a JSON `header`.
+/// Writes a part as safetensors: `rows`, `ranks` and `voters` (queries × k), `truth`, and the header as metadata.
 pub(super) fn write(
     path: &Path,
     shard: Shard,
@@ -89,36 +91,54 @@ pub(super) fn write(
         classes: dataset.classes.clone(),
         scored: dataset.test_labels.is_some(),
     };
-    let header = serde_json::to_vec(&header)
-        .map_err(|error| Error::usage(format!("the part's header does not fit JSON: {error}"), ""))?;
     let voters: Vec<u32> = neighbors.rows().iter().map(|&row| dataset.train_labels[row as usize]).collect();
-    let shape = [neighbors.queries(), neighbors.k()];
     let truth = dataset.test_labels.clone().unwrap_or_default();
-    let mut file = data::write::NpzWriter::create(path)?;
-    file.array("rows", &shape, neighbors.rows())?;
-    file.array("ranks", &shape, neighbors.ranks())?;
-    file.array("voters", &shape, &voters)?;
-    file.array("truth", &[truth.len()], &truth)?;
-    file.array("header", &[header.len()], &header)?;
-    file.finish()
+    let shape = vec![neighbors.queries(), neighbors.k()];
+    let little_endian = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
+    let ranks: Vec<u8> = neighbors.ranks().iter().flat_map(|v| v.to_le_bytes()).collect();
+    let (rows, voters, truth_bytes) = (little_endian(neighbors.rows()), little_endian(&voters), little_endian(&truth));
+    let unfit = |error: &dyn std::fmt::Display| Error::usage(format!("the part cannot be stored: {error}"), "");
+    let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).map_err(|error| unfit(&error));
+    let tensors = [
+        ("rows", view(Dtype::U32, shape.clone(), &rows)?),
+        ("ranks", view(Dtype::F64, shape.clone(), &ranks)?),
+        ("voters", view(Dtype::U32, shape, &voters)?),
+        ("truth", view(Dtype::U32, vec![truth.len()], &truth_bytes)?),
+    ];
+    let header = serde_json::to_string(&header).map_err(|error| unfit(&error))?;
+    let metadata = HashMap::from([(HEADER.to_owned(), header)]);
+    let bytes = safetensors::serialize(tensors, Some(metadata)).map_err(|error| unfit(&error))?;
+    data::write::bytes(path, &bytes)
 }
 
-/// Reads a part and checks that it is whole.
+/// Reads a part and checks that it is whole: nothing in it is believed.
 pub(super) fn read(path: &Path) -> Result<Part> {
-    let hint = "pass the files that knn --shard I/N --out wrote";
-    let mut file = data::NpzReader::open(path)?;
-    let (shape, rows) = file.array::<u32>("rows")?;
-    let (_, ranks) = file.array::<f64>("ranks")?;
-    let (_, voters) = file.array::<u32>("voters")?;
-    let (_, truth) = file.array::<u32>("truth")?;
-    let (_, header) = file.array::<u8>("header")?;
-    let header: Header = serde_json::from_slice(&header)
-        .map_err(|error| Error::data(path, format!("the header of the part does not parse: {error}"), hint))?;
+    let refuse = |problem: String| Error::data(path, problem, "pass the files that knn --shard I/N --out wrote");
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let wrong = |error: safetensors::SafeTensorError| refuse(format!("no part of a search: {error}"));
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
+    let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get(HEADER));
+    let header = header.ok_or_else(|| refuse("no part of a search: it has no header".into()))?;
+    let header: Header =
+        serde_json::from_str(header).map_err(|error| refuse(format!("the header does not parse: {error}")))?;
+    let tensor = |name: &str, dtype: Dtype| {
+        let tensor = file.tensor(name).map_err(wrong)?;
+        if tensor.dtype() == dtype { Ok(tensor) } else { Err(refuse(format!("{name} has type {:?}", tensor.dtype()))) }
+    };
+    let integers = |name: &str| {
+        let words = tensor(name, Dtype::U32)?.data().as_chunks().0.iter().copied().map(u32::from_le_bytes).collect();
+        Ok::<Vec<u32>, Error>(words)
+    };
+    let (rows, voters, truth) = (integers("rows")?, integers("voters")?, integers("truth")?);
+    let ranks = tensor("ranks", Dtype::F64)?.data().as_chunks().0.iter().copied().map(f64::from_le_bytes).collect();
+    let shape = tensor("rows", Dtype::U32)?.shape().to_vec();
     let &[queries, k] = shape.as_slice() else {
-        return Err(Error::data(path, format!("neighbours of shape {shape:?}"), hint));
+        return Err(refuse(format!("neighbours of shape {shape:?}, not queries × k")));
     };
     let classes = header.classes.len();
-    let wrong = match () {
+    let problem = match () {
+        () if header.k == 0 => Some("k is 0"),
         () if voters.len() != rows.len() => Some("not every neighbour has a class"),
         () if voters.iter().any(|&class| class as usize >= classes) => Some("a neighbour's class has no name"),
         () if rows.iter().any(|&row| row as usize >= header.train) => Some("a neighbour is no training row"),
@@ -126,10 +146,10 @@ pub(super) fn read(path: &Path) -> Result<Part> {
         () if truth.iter().any(|&class| class as usize >= classes) => Some("a query's class has no name"),
         () => None,
     };
-    if let Some(problem) = wrong {
-        return Err(Error::data(path, problem, hint));
+    if let Some(problem) = problem {
+        return Err(refuse(problem.into()));
     }
-    let neighbors = Neighbors::from_parts(header.metric.into(), k, rows, ranks)
-        .map_err(|error| Error::data(path, error.to_string(), hint))?;
+    let neighbors =
+        Neighbors::from_parts(header.metric.into(), k, rows, ranks).map_err(|error| refuse(error.to_string()))?;
     Ok(Part { header, neighbors, voters, truth })
 }

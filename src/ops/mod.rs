@@ -80,6 +80,20 @@ pub struct Case {
 pub static OPS: &[&Op] =
     &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::TABLE_ROW];
 
+/// The table in Markdown: the README shows it, and a test compares.
+pub fn markdown() -> String {
+    let mut text = "| operation | computes | shape | held to | shaders |\n|---|---|---|---|---:|\n".to_owned();
+    for op in OPS {
+        let shaders = match (op.shaders)().len() {
+            0 => "composed".to_owned(),
+            n => n.to_string(),
+        };
+        let shape = op.dimensions.join(" × ");
+        text += &format!("| `{}` | {} | {shape} | {} | {shaders} |\n", op.name, op.summary, op.tolerance);
+    }
+    text
+}
+
 /// The operation called `name`.
 ///
 /// # Errors
