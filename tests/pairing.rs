@@ -10,7 +10,8 @@ fn root(path: &str) -> std::path::PathBuf {
 
 /// `NAME.rs`, or `NAME/mod.rs` where a file has grown into a folder.
 fn module(folder: &str, name: &str) -> bool {
-    root(&format!("src/{folder}/{name}.rs")).is_file() || root(&format!("src/{folder}/{name}/mod.rs")).is_file()
+    root(&format!("src/{folder}/{name}.rs")).is_file()
+        || root(&format!("src/{folder}/{name}/mod.rs")).is_file()
 }
 
 #[test]
@@ -30,9 +31,14 @@ fn every_shader_and_definition_belongs_to_an_operation() {
     for (folder, ending) in [("shaders", "wgsl"), ("src/reference", "rs")] {
         for entry in std::fs::read_dir(root(folder)).expect("the folder") {
             let path = entry.expect("an entry").path();
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().replace(".native", "");
+            let stem =
+                path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().replace(".native", "");
             let known = OPS.iter().any(|op| op.name == stem) || ["prelude", "mod"].contains(&stem.as_str());
-            assert!(known && path.extension().is_some_and(|e| e == ending), "{} has no operation", path.display());
+            assert!(
+                known && path.extension().is_some_and(|e| e == ending),
+                "{} has no operation",
+                path.display()
+            );
         }
     }
 }

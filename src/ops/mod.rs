@@ -82,7 +82,8 @@ pub static OPS: &[&Op] =
 
 /// The table in Markdown: the README shows it, and a test compares.
 pub fn markdown() -> String {
-    let mut text = "| operation | computes | shape | held to | shaders |\n|---|---|---|---|---:|\n".to_owned();
+    let mut text =
+        "| operation | computes | shape | held to | shaders |\n|---|---|---|---|---:|\n".to_owned();
     for op in OPS {
         let shaders = match (op.shaders)().len() {
             0 => "composed".to_owned(),

@@ -1,6 +1,6 @@
 //! Manhattan distances between two sets of rows.
 
-mod gpu;
+pub(crate) mod gpu;
 
 use super::pairs::{self, Pairs, widen};
 use super::{Op, same_device, variants_of, wrong_dtypes};
@@ -60,11 +60,13 @@ fn run(x: &Tensor, y: &Tensor, family: Option<&str>) -> Result<Tensor> {
             Storage::U32(cpu::pairwise_l1::bytes(x, y, features).into(), false)
         }
         (Storage::F32(x), Storage::F32(y)) => Storage::F32(cpu::pairwise_l1::floats(x, y, features).into()),
-        (Storage::Gpu(gpu, x, DType::U8), Storage::Gpu(_, y, DType::U8)) => {
-            Storage::Gpu(gpu.clone(), gpu::record_u8(gpu, family, x, y, shape)?, DType::U32)
-        }
-        (Storage::Gpu(gpu, x, DType::Real), Storage::Gpu(_, y, DType::Real)) => {
-            Storage::Gpu(gpu.clone(), gpu::record_f32(gpu, family, x, y, shape)?, DType::Real)
+        (Storage::Gpu(gpu, x, dtype @ (DType::U8 | DType::Real)), Storage::Gpu(_, y, y_dtype))
+            if dtype == y_dtype =>
+        {
+            let bytes = *dtype == DType::U8;
+            let out = gpu.alloc(4 * (queries * rows) as u64)?;
+            gpu::record(gpu, family, bytes, [x, y, &out], shape)?;
+            Storage::Gpu(gpu.clone(), out, if bytes { DType::U32 } else { DType::Real })
         }
         _ => return Err(wrong_dtypes(NAME, &[x, y], "two tensors of pixels or two real ones")),
     };

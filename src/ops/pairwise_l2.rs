@@ -1,8 +1,7 @@
 //! Squared Euclidean distances between two sets of rows.
 
-mod gpu;
+pub(crate) mod gpu;
 
-pub(crate) use self::gpu::record_u8;
 use super::pairs::{self, Pairs, widen};
 use super::{Op, same_device, variants_of, wrong_dtypes};
 use crate::error::Result;
