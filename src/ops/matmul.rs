@@ -1,6 +1,6 @@
 //! Batched matrix product.
 
-mod gpu;
+pub(crate) mod gpu;
 
 use super::{Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::cpu::matmul::MatmulShape;
