@@ -26,7 +26,9 @@
 //! ```
 
 pub mod classify;
+pub mod cli;
 pub mod cpu;
+pub mod data;
 pub mod device;
 pub mod error;
 pub mod gpu;

@@ -40,7 +40,10 @@ impl DeviceArgs {
         if let Device::Gpu(gpu) = &opened.device
             && gpu.info().software()
         {
-            super::output::note(&format!("warning: {} runs on the processor; --device cpu is faster", gpu.info().name));
+            super::output::note(&format!(
+                "warning: {} runs on the processor; --device cpu is faster",
+                gpu.info().name
+            ));
         }
         Ok(opened)
     }
@@ -92,8 +95,8 @@ impl DataArgs {
         self.data = Some(path);
     }
 
-    /// Reads and checks the data.
-    pub(super) fn load(&self) -> Result<Dataset> {
+    /// Where the data is, and how much of it to take.
+    pub(super) fn source(&self) -> (Source, Limits) {
         let source = match (&self.data, &self.train_x, &self.train_y, &self.test_x) {
             (Some(path), ..) => {
                 let drawn = |fraction| TestRows::Fraction { fraction, seed: Some(self.seed) };
@@ -108,10 +111,18 @@ impl DataArgs {
             },
             _ => Source::Bundled,
         };
-        let dataset = data::load(&source, Limits { train: self.train_limit, test: self.test_limit })?;
+        (source, Limits { train: self.train_limit, test: self.test_limit })
+    }
+
+    /// Reads and checks the data.
+    pub(super) fn load(&self) -> Result<Dataset> {
+        let (source, limits) = self.source();
+        let dataset = data::load(&source, limits)?;
         let first = dataset.train_labels.first();
         if dataset.train_labels.iter().all(|label| Some(label) == first) {
-            super::output::note("warning: the training rows have one class only, which every prediction will be");
+            super::output::note(
+                "warning: the training rows have one class only, which every prediction will be",
+            );
         }
         Ok(dataset)
     }
@@ -209,7 +220,10 @@ fn parse_bytes(text: &str) -> Result<u64> {
     if bytes >= 1.0 && bytes < u64::MAX as f64 {
         return Ok(bytes as u64);
     }
-    Err(Error::usage(format!("\"{text}\" is no number of bytes"), "write for example 536870912, 512MiB or 2GiB"))
+    Err(Error::usage(
+        format!("\"{text}\" is no number of bytes"),
+        "write for example 536870912, 512MiB or 2GiB",
+    ))
 }
 
 #[cfg(test)]

@@ -187,9 +187,11 @@ fn dump(dir: &Path, ops: &[&'static Op]) -> Result<()> {
     let mut written = 0;
     for op in ops {
         for variant in (op.shaders)() {
-            let text = source::assemble(variant.kernel.source, &variant.constants)
-                .map_err(|problem| Error::device(format!("{}: {problem}", op.name), "please report this defect"))?;
-            let constants: String = variant.constants.iter().map(|(name, value)| format!(".{name}{value}")).collect();
+            let text = source::assemble(variant.kernel.source, &variant.constants).map_err(|problem| {
+                Error::device(format!("{}: {problem}", op.name), "please report this defect")
+            })?;
+            let constants: String =
+                variant.constants.iter().map(|(name, value)| format!(".{name}{value}")).collect();
             let folder = if variant.kernel.native { dir.join("native") } else { dir.to_owned() };
             std::fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
             // Browsers' compilers ask for the directive that naga 30 does not know yet.

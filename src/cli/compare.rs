@@ -128,7 +128,9 @@ impl Knn {
 
         let (one_loop, seconds) = timed(|| {
             let rows = narrow_queries.chunks_exact(features);
-            Ok(rows.flat_map(|query| cpu::pairwise_l2::direct(query, &narrow_train, features)).collect::<Vec<_>>())
+            Ok(rows
+                .flat_map(|query| cpu::pairwise_l2::direct(query, &narrow_train, features))
+                .collect::<Vec<_>>())
         })?;
         lines.push(matrix("one loop, f32, all rows at once", seconds, &roots(&one_loop)));
 
@@ -149,7 +151,9 @@ impl Knn {
         }
         for device in devices {
             let search = || -> Result<Neighbors> {
-                Ok(Index::new(&device, Metric::L2, train, self.device.memory_limit)?.search(queries, self.k)?.0)
+                Ok(Index::new(&device, Metric::L2, train, self.device.memory_limit)?
+                    .search(queries, self.k)?
+                    .0)
             };
             if matches!(device, Device::Gpu(_)) {
                 search()?;
@@ -202,7 +206,14 @@ fn narrow(rows: RowsRef<'_>) -> Vec<f32> {
 }
 
 fn text(report: &Report) -> String {
-    let mut table = Table::new(&["form", "seconds", "speed-up", "‖Δ‖ to two loops", "notebook (< 0.001)", "same neighbours"]);
+    let mut table = Table::new(&[
+        "form",
+        "seconds",
+        "speed-up",
+        "‖Δ‖ to two loops",
+        "notebook (< 0.001)",
+        "same neighbours",
+    ]);
     let slowest = report.forms.first().map_or(0.0, |line| line.seconds);
     for line in &report.forms {
         table.row(&[
@@ -210,7 +221,9 @@ fn text(report: &Report) -> String {
             format!("{:.4}", line.seconds),
             format!("{:.0}×", slowest / line.seconds),
             line.frobenius.map_or("–".into(), |norm| format!("{norm:.2e}")),
-            line.notebook_accepts.map_or("–", |accepts| if accepts { "accepts" } else { "REFUSES" }).to_owned(),
+            line.notebook_accepts
+                .map_or("–", |accepts| if accepts { "accepts" } else { "REFUSES" })
+                .to_owned(),
             format!("{} of {}", line.same_neighbors, report.data.test),
         ]);
     }

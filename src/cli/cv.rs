@@ -89,8 +89,12 @@ impl CvArgs {
             cross_validate(&opened.device, train, labels, dataset.classes.len(), &ranges, &self.ks, options)?;
         let summary = self.summary(dataset, opened, knn, &found, seed, start);
         if let Some(path) = &self.plot {
-            let title = format!("Cross-validation of k: {}, {folds} folds, metric {}", dataset.name, summary.metric);
-            data::write::bytes(path, curve::cross_validation(&title, &found.ks, &found.accuracies)?.as_bytes())?;
+            let title =
+                format!("Cross-validation of k: {}, {folds} folds, metric {}", dataset.name, summary.metric);
+            data::write::bytes(
+                path,
+                curve::cross_validation(&title, &found.ks, &found.accuracies)?.as_bytes(),
+            )?;
         }
         match format {
             Format::Text => output::print(&text(&summary)),

@@ -56,9 +56,14 @@ impl Devices {
 }
 
 fn text(listing: &Listing) -> String {
-    let mut table = Table::new(&["--device", "name", "kind", "backend", "driver", "subgroup", "binding", "features"]);
+    let mut table =
+        Table::new(&["--device", "name", "kind", "backend", "driver", "subgroup", "binding", "features"]);
     for info in &listing.adapters {
-        let features = [("subgroup", info.features.subgroup), ("int64", info.features.int64), ("f16", info.features.f16)];
+        let features = [
+            ("subgroup", info.features.subgroup),
+            ("int64", info.features.int64),
+            ("f16", info.features.f16),
+        ];
         let features: Vec<_> = features.iter().filter(|(_, there)| *there).map(|(name, _)| *name).collect();
         let subgroup = match (info.subgroup_min, info.subgroup_max) {
             (min, max) if min == max => min.to_string(),
@@ -76,7 +81,9 @@ fn text(listing: &Listing) -> String {
         ]);
     }
     let adapters = match listing.adapters.is_empty() {
-        true => "no GPU adapter was found (Debian and Ubuntu: mesa-vulkan-drivers brings drivers)\n".to_owned(),
+        true => {
+            "no GPU adapter was found (Debian and Ubuntu: mesa-vulkan-drivers brings drivers)\n".to_owned()
+        }
         false => table.text(),
     };
     format!(

@@ -118,12 +118,25 @@ impl Knn {
         let opened = self.device.open()?;
         let seconds = Seconds { load, open: start.elapsed().as_secs_f64() - load, ..Seconds::default() };
         if self.cv.cv.is_some() {
-            return self.cv.run(&dataset, &opened, &self.knn, self.device.memory_limit, self.data.seed, self.format);
+            return self.cv.run(
+                &dataset,
+                &opened,
+                &self.knn,
+                self.device.memory_limit,
+                self.data.seed,
+                self.format,
+            );
         }
         self.classify(&dataset, &opened, start, seconds)
     }
 
-    fn classify(&self, dataset: &Dataset, opened: &Opened, start: Instant, mut seconds: Seconds) -> Result<()> {
+    fn classify(
+        &self,
+        dataset: &Dataset,
+        opened: &Opened,
+        start: Instant,
+        mut seconds: Seconds,
+    ) -> Result<()> {
         let part = self.shard.map_or(Ok(0..dataset.train.len()), |shard| shard.rows(dataset.train.len()))?;
         let k = self.k(dataset.train.len(), part.len())?;
         let train = dataset.train.view().range(part.clone());
@@ -143,7 +156,7 @@ impl Knn {
         let mut shown = &predicted;
         let nothing = Vec::new();
         if let Some(shard) = self.shard {
-            let neighbors = neighbors.shifted(part.start as u32);
+            let neighbors = neighbors.clone().shifted(part.start as u32);
             self.save.neighbors(&neighbors)?;
             let out = self.save.out.as_deref().unwrap_or(Path::new("part.safetensors"));
             shard::write(out, shard, dataset, &self.knn, self.knn.k.min(dataset.train.len()), &neighbors)?;
@@ -172,7 +185,10 @@ impl Knn {
         if k > rows {
             let problem = format!("--k is {k}, the training set has {rows} rows");
             if !self.allow_fewer {
-                return Err(Error::usage(problem, "choose a smaller k, or pass --allow-fewer to take all rows"));
+                return Err(Error::usage(
+                    problem,
+                    "choose a smaller k, or pass --allow-fewer to take all rows",
+                ));
             }
             output::note(&format!("warning: {problem}; taking all of them"));
         }
@@ -209,7 +225,10 @@ impl Knn {
             if pixels > distances::MOST_PIXELS {
                 return Err(Error::usage(
                     format!("an image of {} × {} distances is too large to look at", train.len(), test.len()),
-                    format!("use --test-limit and --train-limit to stay below {} pixels", distances::MOST_PIXELS),
+                    format!(
+                        "use --test-limit and --train-limit to stay below {} pixels",
+                        distances::MOST_PIXELS
+                    ),
                 ));
             }
             let mut all = Vec::with_capacity(pixels);
@@ -244,7 +263,10 @@ struct Run<'a> {
 }
 
 fn summarise(dataset: &Dataset, opened: &Opened, knn: &KnnArgs, run: Run<'_>) -> KnnSummary {
-    let scored = dataset.test_labels.as_deref().filter(|truth| !truth.is_empty() && truth.len() == run.predicted.len());
+    let scored = dataset
+        .test_labels
+        .as_deref()
+        .filter(|truth| !truth.is_empty() && truth.len() == run.predicted.len());
     let right = scored.map(|truth| correct(run.predicted, truth));
     let counters = match &opened.device {
         Device::Gpu(gpu) => gpu.counters(),

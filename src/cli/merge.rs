@@ -96,7 +96,11 @@ impl Merge {
                 && part.neighbors.queries() == first.neighbors.queries()
                 && part.truth == first.truth;
             if !same {
-                return Err(Error::data(path, format!("belongs to another search than {}", self.parts[0].display()), hint));
+                return Err(Error::data(
+                    path,
+                    format!("belongs to another search than {}", self.parts[0].display()),
+                    hint,
+                ));
             }
             let index = part.header.shard.index;
             if seen.insert(index, path).is_some() {

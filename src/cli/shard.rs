@@ -30,7 +30,9 @@ impl FromStr for Shard {
         let parsed = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
         match parsed {
             Some((index, count)) if (1..=count).contains(&index) => Ok(Self { index, count }),
-            _ => Err(Error::usage(format!("\"{text}\" is no shard"), "write I/N with I from 1 to N, like 2/4")),
+            _ => {
+                Err(Error::usage(format!("\"{text}\" is no shard"), "write I/N with I from 1 to N, like 2/4"))
+            }
         }
     }
 }
@@ -96,8 +98,10 @@ pub(super) fn write(
     let shape = vec![neighbors.queries(), neighbors.k()];
     let little_endian = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>();
     let ranks: Vec<u8> = neighbors.ranks().iter().flat_map(|v| v.to_le_bytes()).collect();
-    let (rows, voters, truth_bytes) = (little_endian(neighbors.rows()), little_endian(&voters), little_endian(&truth));
-    let unfit = |error: &dyn std::fmt::Display| Error::usage(format!("the part cannot be stored: {error}"), "");
+    let (rows, voters, truth_bytes) =
+        (little_endian(neighbors.rows()), little_endian(&voters), little_endian(&truth));
+    let unfit =
+        |error: &dyn std::fmt::Display| Error::usage(format!("the part cannot be stored: {error}"), "");
     let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).map_err(|error| unfit(&error));
     let tensors = [
         ("rows", view(Dtype::U32, shape.clone(), &rows)?),
@@ -113,25 +117,32 @@ pub(super) fn write(
 
 /// Reads a part and checks that it is whole: nothing in it is believed.
 pub(super) fn read(path: &Path) -> Result<Part> {
-    let refuse = |problem: String| Error::data(path, problem, "pass the files that knn --shard I/N --out wrote");
+    let refuse =
+        |problem: String| Error::data(path, problem, "pass the files that knn --shard I/N --out wrote");
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let wrong = |error: safetensors::SafeTensorError| refuse(format!("no part of a search: {error}"));
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
     let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
     let header = metadata.metadata().as_ref().and_then(|metadata| metadata.get(HEADER));
     let header = header.ok_or_else(|| refuse("no part of a search: it has no header".into()))?;
-    let header: Header =
-        serde_json::from_str(header).map_err(|error| refuse(format!("the header does not parse: {error}")))?;
+    let header: Header = serde_json::from_str(header)
+        .map_err(|error| refuse(format!("the header does not parse: {error}")))?;
     let tensor = |name: &str, dtype: Dtype| {
         let tensor = file.tensor(name).map_err(wrong)?;
-        if tensor.dtype() == dtype { Ok(tensor) } else { Err(refuse(format!("{name} has type {:?}", tensor.dtype()))) }
+        if tensor.dtype() == dtype {
+            Ok(tensor)
+        } else {
+            Err(refuse(format!("{name} has type {:?}", tensor.dtype())))
+        }
     };
     let integers = |name: &str| {
-        let words = tensor(name, Dtype::U32)?.data().as_chunks().0.iter().copied().map(u32::from_le_bytes).collect();
+        let words =
+            tensor(name, Dtype::U32)?.data().as_chunks().0.iter().copied().map(u32::from_le_bytes).collect();
         Ok::<Vec<u32>, Error>(words)
     };
     let (rows, voters, truth) = (integers("rows")?, integers("voters")?, integers("truth")?);
-    let ranks = tensor("ranks", Dtype::F64)?.data().as_chunks().0.iter().copied().map(f64::from_le_bytes).collect();
+    let ranks =
+        tensor("ranks", Dtype::F64)?.data().as_chunks().0.iter().copied().map(f64::from_le_bytes).collect();
     let shape = tensor("rows", Dtype::U32)?.shape().to_vec();
     let &[queries, k] = shape.as_slice() else {
         return Err(refuse(format!("neighbours of shape {shape:?}, not queries × k")));
@@ -140,7 +151,9 @@ pub(super) fn read(path: &Path) -> Result<Part> {
     let problem = match () {
         () if header.k == 0 => Some("k is 0"),
         () if voters.len() != rows.len() => Some("not every neighbour has a class"),
-        () if voters.iter().any(|&class| class as usize >= classes) => Some("a neighbour's class has no name"),
+        () if voters.iter().any(|&class| class as usize >= classes) => {
+            Some("a neighbour's class has no name")
+        }
         () if rows.iter().any(|&row| row as usize >= header.train) => Some("a neighbour is no training row"),
         () if header.scored && truth.len() != queries => Some("not every query has a true class"),
         () if truth.iter().any(|&class| class as usize >= classes) => Some("a query's class has no name"),
@@ -149,7 +162,7 @@ pub(super) fn read(path: &Path) -> Result<Part> {
     if let Some(problem) = problem {
         return Err(refuse(problem.into()));
     }
-    let neighbors =
-        Neighbors::from_parts(header.metric.into(), k, rows, ranks).map_err(|error| refuse(error.to_string()))?;
+    let neighbors = Neighbors::from_parts(header.metric.into(), k, rows, ranks)
+        .map_err(|error| refuse(error.to_string()))?;
     Ok(Part { header, neighbors, voters, truth })
 }

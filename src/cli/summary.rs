@@ -102,7 +102,9 @@ impl KnnSummary {
             text += &format!("accuracy     {:.2} %  ({correct} of {} right)\n", 100.0 * accuracy, self.total);
         }
         let Certificate { at_once, redone } = self.certificate;
-        text += &format!("certificate  every answer is exact: {at_once} queries proven at once, {redone} searched again\n");
+        text += &format!(
+            "certificate  every answer is exact: {at_once} queries proven at once, {redone} searched again\n"
+        );
         text += &self.costs();
         if let Some(confusion) = &self.confusion {
             text += &format!("\n{}\n{}", confusion.per_class_table(), confusion.matrix_table());

@@ -61,7 +61,7 @@ impl Table {
     fn numeric(&self, column: usize) -> bool {
         let number = |cell: &str| {
             let cell = cell.trim_end_matches(['%', '×', ' ']).replace(',', "");
-            cell.is_empty() || cell == "–" || cell.parse::<f64>().is_ok()
+            ["", "–", "·"].contains(&cell.as_str()) || cell.parse::<f64>().is_ok()
         };
         self.rows.iter().any(|row| !row[column].is_empty())
             && self.rows.iter().all(|row| number(&row[column]))
