@@ -1,9 +1,12 @@
 //! Rows of features on the host: what the data readers produce and the classifiers consume.
 //!
 //! Pixels stay `u8` from disk to kernel (a quarter of the memory, and integer distances are exact); everything else
-//! is `f32`. Both kinds are row-major and contiguous.
+//! is `f32`. Both kinds are row-major and contiguous, in memory or mapped from a file that may be larger than memory.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use memmap2::Mmap;
 
 use crate::error::{Error, Result};
 
@@ -25,12 +28,23 @@ pub enum ValuesRef<'a> {
     F32(&'a [f32]),
 }
 
-/// `len` rows of `features` values each, row-major, owned.
-#[derive(Debug, Clone, PartialEq)]
+/// `len` rows of `features` values each, row-major, in memory or mapped from a file.
+#[derive(Debug, Clone)]
 pub struct Rows {
-    values: Values,
+    storage: Storage,
     len: usize,
     features: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Storage {
+    Owned(Values),
+    /// Bytes of a mapped file; with `floats`, they are little-endian `f32` and aligned, as [`Rows::mapped`] has checked.
+    Mapped {
+        map: Arc<Mmap>,
+        span: Range<usize>,
+        floats: bool,
+    },
 }
 
 /// `len` rows of `features` values each, row-major, borrowed: a copyable view, whole or a range of rows.
@@ -52,14 +66,32 @@ impl Rows {
             Values::F32(v) => v.len(),
         };
         let len = row_count(count, features)?;
-        Ok(Self { values, len, features })
+        Ok(Self { storage: Storage::Owned(values), len, features })
+    }
+
+    /// Bytes `span` of a mapped file as rows of `u8`, or of `f32` with `floats`. `None` when the span is outside the file,
+    /// not aligned, or no whole number of rows: the values must then be read instead.
+    pub(crate) fn mapped(map: Arc<Mmap>, span: Range<usize>, floats: bool, features: usize) -> Option<Self> {
+        let bytes = map.get(span.clone())?;
+        let count = if floats { bytemuck::try_cast_slice::<u8, f32>(bytes).ok()?.len() } else { bytes.len() };
+        let len = row_count(count, features).ok()?;
+        Some(Self { storage: Storage::Mapped { map, span, floats }, len, features })
+    }
+
+    /// Whether the values are mapped from a file, so that they need not fit in memory.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.storage, Storage::Mapped { .. })
     }
 
     /// All rows, borrowed.
     pub fn view(&self) -> RowsRef<'_> {
-        let values = match &self.values {
-            Values::U8(v) => ValuesRef::U8(v),
-            Values::F32(v) => ValuesRef::F32(v),
+        let values = match &self.storage {
+            Storage::Owned(Values::U8(v)) => ValuesRef::U8(v),
+            Storage::Owned(Values::F32(v)) => ValuesRef::F32(v),
+            Storage::Mapped { map, span, floats: true } => {
+                ValuesRef::F32(bytemuck::cast_slice(&map[span.clone()]))
+            }
+            Storage::Mapped { map, span, floats: false } => ValuesRef::U8(&map[span.clone()]),
         };
         RowsRef { values, len: self.len, features: self.features }
     }
@@ -82,9 +114,13 @@ impl Rows {
     /// Keeps the first `len` rows (all of them when there are fewer).
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
-        match &mut self.values {
-            Values::U8(v) => v.truncate(self.len * self.features),
-            Values::F32(v) => v.truncate(self.len * self.features),
+        let count = self.len * self.features;
+        match &mut self.storage {
+            Storage::Owned(Values::U8(v)) => v.truncate(count),
+            Storage::Owned(Values::F32(v)) => v.truncate(count),
+            Storage::Mapped { span, floats, .. } => {
+                span.end = span.start + count * if *floats { 4 } else { 1 }
+            }
         }
     }
 
@@ -93,11 +129,29 @@ impl Rows {
         fn pick<T: Copy>(values: &[T], features: usize, order: &[usize]) -> Vec<T> {
             order.iter().flat_map(|&i| &values[i * features..(i + 1) * features]).copied().collect()
         }
-        let values = match &self.values {
-            Values::U8(v) => Values::U8(pick(v, self.features, order)),
-            Values::F32(v) => Values::F32(pick(v, self.features, order)),
+        let values = match self.view().values {
+            ValuesRef::U8(v) => Values::U8(pick(v, self.features, order)),
+            ValuesRef::F32(v) => Values::F32(pick(v, self.features, order)),
         };
-        Self { values, len: order.len(), features: self.features }
+        Self { storage: Storage::Owned(values), len: order.len(), features: self.features }
+    }
+
+    /// The same rows as `f32`, which holds every `u8` exactly.
+    pub fn into_f32(self) -> Self {
+        match self.view().values {
+            ValuesRef::F32(_) => self,
+            ValuesRef::U8(v) => {
+                let values = Values::F32(v.iter().map(|&x| f32::from(x)).collect());
+                Self { storage: Storage::Owned(values), len: self.len, features: self.features }
+            }
+        }
+    }
+}
+
+/// Equal values in equal rows, wherever they are stored.
+impl PartialEq for Rows {
+    fn eq(&self, other: &Self) -> bool {
+        self.view() == other.view()
     }
 }
 
