@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::rows::{Rows, RowsRef, ValuesRef};
 use format::Format;
-pub use info::{ArrayInfo, ClassCount, Info, Range, info};
+pub use info::{ArrayInfo, ClassCount, Info, Range, describe, info};
 use parts::Parts;
 
 /// What to do about a value that is NaN or infinite.
@@ -187,13 +187,12 @@ pub fn load(source: &Source, limits: Limits) -> Result<Dataset> {
 
 /// Refuses the first value that is not finite.
 fn check_finite(path: &Path, rows: RowsRef<'_>) -> Result<()> {
-    if let ValuesRef::F32(values) = rows.values() {
-        if let Some(i) = values.iter().position(|x| !x.is_finite()) {
-            let (row, column) = (i / rows.features(), i % rows.features());
-            let problem =
-                format!("row {row}, column {column} (from 0): {} is not a finite number", values[i]);
-            return Err(Error::data(path, problem, NOT_FINITE));
-        }
+    if let ValuesRef::F32(values) = rows.values()
+        && let Some(i) = values.iter().position(|x| !x.is_finite())
+    {
+        let (row, column) = (i / rows.features(), i % rows.features());
+        let problem = format!("row {row}, column {column} (from 0): {} is not a finite number", values[i]);
+        return Err(Error::data(path, problem, NOT_FINITE));
     }
     Ok(())
 }

@@ -157,10 +157,11 @@ impl Array<'_> {
             let hint = "save it in C order: numpy.save(path, numpy.ascontiguousarray(x))";
             return Err(Error::data(&self.path, format!("shape {shape:?} in Fortran order"), hint));
         }
-        if !fortran && self.header.total() >= map_from {
-            if let Some(rows) = self.map(rows, features)? {
-                return Ok(rows);
-            }
+        if !fortran
+            && self.header.total() >= map_from
+            && let Some(rows) = self.map(rows, features)?
+        {
+            return Ok(rows);
         }
         if fortran {
             let all = self.values(shape[0], features, true)?;
@@ -175,13 +176,17 @@ impl Array<'_> {
     fn map(&self, rows: usize, features: usize) -> Result<Option<Rows>> {
         let Some(path) = &self.file else { return Ok(None) };
         let header = &self.header;
-        let (kind, size) = (header.dtype.kind, header.dtype.size);
-        let native = !header.dtype.big_endian && cfg!(target_endian = "little");
-        let bytes = (rows * features) as u64 * size as u64;
-        let span = header.offset as usize..(header.offset + bytes) as usize;
-        if !matches!((kind, size), (Kind::Uint, 1)) && !(native && matches!((kind, size), (Kind::Float, 4))) {
+        let size = header.dtype.size;
+        let usable = match (header.dtype.kind, size) {
+            (Kind::Uint, 1) => true,
+            (Kind::Float, 4) => !header.dtype.big_endian && cfg!(target_endian = "little"),
+            _ => false,
+        };
+        if !usable {
             return Ok(None);
         }
+        let start = header.offset as usize;
+        let span = start..start + rows * features * size;
         let Some(mapped) = map_file(path, span, size == 4, features)? else { return Ok(None) };
         check_finite(&self.path, mapped.view())?;
         Ok(Some(mapped))

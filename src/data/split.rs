@@ -11,12 +11,12 @@ use crate::rng::seeded;
 /// `rows % count` folds have one row more.
 ///
 /// # Errors
-/// [`Error::Usage`] with fewer than 2 folds or more folds than rows.
+/// [`Error::Usage`] with no fold or more folds than rows.
 pub fn folds(rows: usize, count: usize) -> Result<Vec<Range<usize>>> {
-    if count < 2 || count > rows {
+    if count == 0 || count > rows {
         return Err(Error::usage(
             format!("{rows} rows do not make {count} folds"),
-            format!("use 2 to {} folds", rows.max(2)),
+            format!("use 1 to {} folds", rows.max(1)),
         ));
     }
     let (size, longer) = (rows / count, rows % count);
@@ -81,7 +81,8 @@ mod tests {
         assert_eq!(folds(11, 3).unwrap(), [0..4, 4..8, 8..11]);
         assert_eq!(folds(5000, 5).unwrap()[4], 4000..5000);
         assert_eq!(folds(3, 3).unwrap(), [0..1, 1..2, 2..3]);
-        for (rows, count) in [(5, 1), (5, 0), (5, 6), (0, 2)] {
+        assert_eq!(folds(5, 1).unwrap(), [0..5]);
+        for (rows, count) in [(5, 0), (5, 6), (0, 2), (0, 1)] {
             assert!(matches!(folds(rows, count), Err(Error::Usage { .. })), "{rows} rows, {count} folds");
         }
     }
