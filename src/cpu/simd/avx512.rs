@@ -3,6 +3,11 @@
 //! Bytes go through `vpdpbusd`, four products a lane and instruction; it wants one unsigned and one signed operand,
 //! so the queries are packed as q − 128 and the row's term makes up for it.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "rows and groups are indices of registers, of several arrays at once"
+)]
+
 use std::arch::x86_64::*;
 
 use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, ROWS, Tile, avx2};
@@ -40,7 +45,7 @@ pub(super) static PLAIN: Kernels = Kernels {
 unsafe fn byte_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
     // SAFETY: passed on from the caller.
     unsafe {
-        match tile.groups {
+        match tile.query_terms.len() {
             1 => byte_dot_tile::<1>(tile, hits),
             2 => byte_dot_tile::<2>(tile, hits),
             _ => byte_dot_tile::<3>(tile, hits),
@@ -160,7 +165,7 @@ unsafe fn float_squares(tile: &Tile<'_, f32>, hits: &mut Hits<f32>) -> u32 {
 unsafe fn float<const OP: u8>(tile: &Tile<'_, f32>, hits: &mut Hits<f32>) -> u32 {
     // SAFETY: passed on from the caller.
     unsafe {
-        match tile.groups {
+        match tile.query_terms.len() {
             1 => float_tile::<OP, 1>(tile, hits),
             2 => float_tile::<OP, 2>(tile, hits),
             _ => float_tile::<OP, 3>(tile, hits),
