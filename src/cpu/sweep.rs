@@ -198,6 +198,7 @@ impl<K: Lane, F: Fn(usize) -> K + Sync> Operands<'_, K, F> {
                     queries: &lines[start * group_lines..(start + groups) * group_lines],
                     steps: self.packed.steps,
                     rows,
+                    ahead: height * self.row_bytes(),
                     row_terms,
                     query_terms: &terms[start..start + groups],
                     thresholds: &thresholds[start..start + groups],

@@ -74,6 +74,8 @@ pub(super) struct Tile<'a, K> {
     pub(super) steps: usize,
     /// Each row's first value: `steps` steps can be read from every one of them.
     pub(super) rows: [*const u8; ROWS],
+    /// Bytes from each row to the one in its place in the next tile of rows.
+    pub(super) ahead: usize,
     /// Each row's part of the key.
     pub(super) row_terms: [K; ROWS],
     /// Each query's part of the key, group by group: from 1 to the kernel's limit of groups.
