@@ -23,7 +23,7 @@ pub(super) const ROWS: usize = 8;
 pub(super) const GROUPS: usize = 3;
 /// Features of f32 rows that are summed in registers before the sum joins the total. Shorter blocks round less (see
 /// [`crate::cpu::nearest::roundings`]) and spill more.
-pub(super) const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 64;
 
 /// 64 packed bytes: one step of one group, aligned to a cache line.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
