@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`classify`] | the classifiers: what to call first |
 //! | [`ops`] | the operations on [`Tensor`]s, and the table of them all |
-//! | [`reference`] | every operation's definition, in 64 bit |
+//! | [`mod@reference`] | every operation's definition, in 64 bit |
 //! | [`cpu`] | every operation on all cores, in 32 bit |
 //! | [`gpu`] | the runtime of the kernels in `shaders/` |
 //! | [`data`] | readers and writers of data sets |

@@ -246,7 +246,7 @@ fn predictions_are_written_as_classes_or_names() {
     }
     let bytes = std::fs::read(&npy).expect("the array");
     assert!(bytes.starts_with(b"\x93NUMPY"));
-    assert_eq!(bytes.len() % 64, 7 * 8 % 64);
+    assert_eq!(bytes.len() % 64, 7 * 8, "a padded header, then seven 64-bit ids");
     assert_eq!(std::fs::read_to_string(&names).expect("the names").lines().count(), 7);
 }
 

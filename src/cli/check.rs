@@ -197,7 +197,7 @@ fn dump(dir: &Path, ops: &[&'static Op]) -> Result<()> {
             // Browsers' compilers ask for the directive that naga 30 does not know yet.
             let enable = if variant.kernel.subgroup { "enable subgroups;\n" } else { "" };
             let name = format!("{}.{}{constants}.wgsl", op.name, variant.kernel.entry);
-            data::write::bytes(&folder.join(name), format!("{enable}{text}").as_bytes())?;
+            data::write::bytes(folder.join(name), format!("{enable}{text}").as_bytes())?;
             written += 1;
         }
     }

@@ -33,7 +33,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Classify by the k nearest neighbours, exactly.
-    Knn(knn::Knn),
+    Knn(Box<knn::Knn>),
     /// List the devices that --device can name.
     Devices(devices::Devices),
     /// Prove every operation equal to its definition on a device.

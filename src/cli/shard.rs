@@ -40,9 +40,6 @@ impl FromStr for Shard {
 impl Shard {
     /// The training rows of this part: contiguous, as equal as possible.
     pub(super) fn rows(self, rows: usize) -> Result<Range<usize>> {
-        if self.count == 1 {
-            return Ok(0..rows);
-        }
         Ok(split::folds(rows, self.count)?[self.index - 1].clone())
     }
 }

@@ -28,7 +28,7 @@ pub static OP: Op = Op {
 };
 
 /// The elected class of each query: `labels` [Q, k] are the classes of its neighbours (integers below `classes`),
-/// `weights` [Q, k] their votes, one each where there are none. A tie goes to the smallest class id. Returns [Q].
+/// `weights` [Q, k] their votes, one each where there are none. A tie goes to the smallest class id. Returns Q classes.
 ///
 /// Weights are added in neighbour order in the device's precision. Source: assignment 1, `predict_labels`.
 ///

@@ -1,6 +1,6 @@
 //! The register tiles behind every pairwise distance, one implementation per instruction set.
 //!
-//! A tile holds 16 queries in the lanes of each *group* and up to [`ROWS`] training rows, keeps one sum per pair in
+//! A tile holds 16 queries in the lanes of each *group* and up to `ROWS` training rows, keeps one sum per pair in
 //! registers over all features, and compares the finished keys with a threshold per query: for most tiles of a search
 //! nothing passes, and not one distance is written to memory. Training values are broadcast from the rows as they
 //! lie; only the queries are packed.
@@ -108,7 +108,7 @@ pub(super) struct Kernel<K> {
     pub(super) pack: Pack,
     /// The most groups it takes, at most [`GROUPS`].
     pub(super) groups: usize,
-    /// The rows it takes, at most [`ROWS`].
+    /// The rows it takes, at most `ROWS`.
     pub(super) rows: usize,
     /// Computes a tile and says which entries of `Hits` have a key that passed.
     ///

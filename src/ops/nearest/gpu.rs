@@ -36,16 +36,8 @@ struct Cut {
 impl Cut {
     /// A quarter of `memory` each for queries with their selections (16 bytes a candidate), a tile of training rows, and a
     /// tile of distances; the last quarter is for terms, parameters and staging. `budget` operations are one launch.
-    fn new(
-        queries: usize,
-        rows: usize,
-        row_bytes: u64,
-        features: usize,
-        kept: usize,
-        memory: u64,
-        binding: u64,
-        budget: u64,
-    ) -> Self {
+    fn new(sizes: &Sizes, memory: u64, binding: u64, budget: u64) -> Self {
+        let &Sizes { queries, rows, features, row_bytes, kept, .. } = sizes;
         let quarter = (memory / 4).min(binding).max(1);
         let fit = |bytes: u64, most: usize| ((quarter / bytes.max(1)) as usize).clamp(1, most.max(1));
         let resident = fit(row_bytes + 16 * kept as u64, queries);
@@ -59,6 +51,20 @@ impl Cut {
         batch = batch.min(((pairs / tile as u64) as usize).max(16));
         Self { resident, batch, tile }
     }
+}
+
+/// A search in numbers.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    queries: usize,
+    rows: usize,
+    features: usize,
+    /// Bytes of a row on the device.
+    row_bytes: u64,
+    /// Candidates to keep of each query.
+    kept: usize,
+    /// Whether keys are f32.
+    floats: bool,
 }
 
 /// What brings a tile of training rows to the device and makes distances to it.
@@ -86,10 +92,15 @@ pub(super) fn scan_bytes(
     memory_limit: Option<u64>,
 ) -> Result<Vec<u64>> {
     let features = index.features;
-    let counts = [queries.len() / features, index.rows.len() / features];
-    let row_bytes = features.next_multiple_of(GPU_PIXEL_ROW) as u64;
-    let mut form = Bytes { gpu, index, queries };
-    scan(gpu, &mut form, counts, row_bytes, features, k, false, memory_limit)
+    let sizes = Sizes {
+        queries: queries.len() / features,
+        rows: index.rows.len() / features,
+        features,
+        row_bytes: features.next_multiple_of(GPU_PIXEL_ROW) as u64,
+        kept: k,
+        floats: false,
+    };
+    scan(gpu, &mut Bytes { gpu, index, queries }, sizes, memory_limit)
 }
 
 /// The `kept` candidates of every query with the smallest keys, nearest first.
@@ -102,25 +113,23 @@ pub(super) fn scan_floats(
     memory_limit: Option<u64>,
 ) -> Result<Vec<u64>> {
     let features = train.features();
-    let counts = [queries.len() / features, train.len()];
+    let sizes = Sizes {
+        queries: queries.len() / features,
+        rows: train.len(),
+        features,
+        row_bytes: 4 * features as u64,
+        kept,
+        floats: true,
+    };
     let mut form = Floats { gpu, frame, queries, train, scratch: Vec::new(), bias: Vec::new() };
-    scan(gpu, &mut form, counts, 4 * features as u64, features, kept, true, memory_limit)
+    scan(gpu, &mut form, sizes, memory_limit)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the two scans above are its only callers and name them all")]
-fn scan(
-    gpu: &Gpu,
-    form: &mut dyn Form,
-    [queries, rows]: [usize; 2],
-    row_bytes: u64,
-    features: usize,
-    kept: usize,
-    floats: bool,
-    memory_limit: Option<u64>,
-) -> Result<Vec<u64>> {
+fn scan(gpu: &Gpu, form: &mut dyn Form, sizes: Sizes, memory_limit: Option<u64>) -> Result<Vec<u64>> {
+    let Sizes { queries, rows, kept, floats, .. } = sizes;
     let memory = memory_limit.unwrap_or(DEFAULT_BYTES);
     let (binding, budget) = (gpu.limits().binding_bytes, gpu.work_budget());
-    let cut = Cut::new(queries, rows, row_bytes, features, kept, memory, binding, budget);
+    let cut = Cut::new(&sizes, memory, binding, budget);
     let out = gpu.alloc(4 * (cut.batch * cut.tile) as u64)?;
     let mut candidates = Vec::with_capacity(queries * kept);
     for first in (0..queries).step_by(cut.resident) {
@@ -254,7 +263,8 @@ mod tests {
         ] {
             for memory in [1 << 20, 64 << 20, 512 << 20] {
                 let row_bytes = features as u64;
-                let cut = Cut::new(queries, rows, row_bytes, features, kept, memory, binding, budget);
+                let sizes = Sizes { queries, rows, features, row_bytes, kept, floats: false };
+                let cut = Cut::new(&sizes, memory, binding, budget);
                 assert!(cut.resident >= 1 && cut.batch >= 1 && cut.tile >= 1, "{cut:?}");
                 assert!(cut.batch <= cut.resident.max(16) && cut.tile <= rows.max(256), "{cut:?}");
                 let distances = 4 * (cut.batch * cut.tile) as u64;

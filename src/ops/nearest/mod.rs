@@ -2,7 +2,7 @@
 //!
 //! Rows of pixels are searched in integers, which are exact on every device. Other rows are scanned in 32 bit and
 //! proven in 64 bit (`certified.rs`). Either way the answer is the 64-bit brute force of
-//! [`reference::nearest`](crate::reference::nearest), ordered by (rank, row): it does not depend on the device, the
+//! [`mod@reference::nearest`], ordered by (rank, row): it does not depend on the device, the
 //! tiles, the batches, the threads or the memory limit.
 
 mod certified;
