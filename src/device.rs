@@ -69,7 +69,7 @@ impl Device {
     /// [`Error::Device`] when an adapter was asked for and there is none, listing what was found. [`Selection::Auto`]
     /// falls back to the CPU instead and says why.
     pub fn open(selection: &Selection) -> Result<Opened> {
-        let open = |choice: &gpu::Choice| Gpu::open(choice, gpu::LimitsMode::Adapter, gpu::checked_by_environment());
+        let open = |choice: &gpu::Choice| Gpu::open(choice, &gpu::Options::default());
         Ok(match selection {
             Selection::Cpu => Opened { device: Self::Cpu, why: "asked for".into() },
             Selection::Reference => Opened { device: Self::Reference, why: "asked for".into() },
@@ -103,7 +103,11 @@ impl Device {
             Self::Reference => "reference (f64, one thread)".into(),
             Self::Cpu => {
                 let threads = rayon::current_num_threads();
-                format!("cpu ({threads} thread{}, {})", if threads == 1 { "" } else { "s" }, crate::cpu::isa_name())
+                format!(
+                    "cpu ({threads} thread{}, {})",
+                    if threads == 1 { "" } else { "s" },
+                    crate::cpu::simd::Isa::best().name()
+                )
             }
             Self::Gpu(gpu) => gpu.info().to_string(),
         }

@@ -1,9 +1,46 @@
-//! skeleton, replaced below
+//! The classic classifiers of CS231n on any GPU and on plain CPUs.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | [`classify`] | the classifiers: what to call first |
+//! | [`ops`] | the operations on [`Tensor`]s, and the table of them all |
+//! | [`reference`] | every operation's definition, in 64 bit |
+//! | [`cpu`] | every operation on all cores, in 32 bit |
+//! | [`gpu`] | the runtime of the kernels in `shaders/` |
+//! | [`data`] | readers and writers of data sets |
+//! | [`report`] | tables and pictures |
+//! | [`cli`] | the command line |
+//! | [`tolerance`] | how far a 32-bit result may lie from its definition |
+//!
+//! Dependencies point one way: cli → classify → ops → tensor → device → gpu. `reference` and `cpu` take plain slices,
+//! `data` and `report` know no device.
+//!
+//! ```
+//! use cs231n_gpu::ops::matmul::{Transposed, matmul};
+//! use cs231n_gpu::{Device, Tensor};
+//!
+//! let a = Tensor::from_f32(&Device::Cpu, &[1, 2], &[1.0, 2.0])?;
+//! let b = Tensor::from_f32(&Device::Cpu, &[2, 1], &[3.0, 4.0])?;
+//! assert_eq!(matmul(&a, &b, Transposed::default())?.to_f64()?, [11.0]);
+//! # Ok::<(), cs231n_gpu::Error>(())
+//! ```
+
+pub mod classify;
+pub mod cli;
 pub mod cpu;
 pub mod data;
+pub mod device;
 pub mod error;
+pub mod gpu;
+pub mod ops;
 pub mod order;
+pub mod reference;
+pub mod report;
 pub mod rng;
 pub mod rows;
+pub mod tensor;
+pub mod tolerance;
+
+pub use device::Device;
 pub use error::{Error, Result};
-pub mod gpu;
+pub use tensor::Tensor;

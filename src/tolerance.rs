@@ -102,7 +102,10 @@ impl std::fmt::Display for Worst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { index, got, want, allowed, ratio } = self;
         let error = (got - want).abs();
-        write!(f, "element {index}: got {got:e}, want {want:e}, error {error:.3e}, allowed {allowed:.3e}, ratio {ratio:.3}")
+        write!(
+            f,
+            "element {index}: got {got:e}, want {want:e}, error {error:.3e}, allowed {allowed:.3e}, ratio {ratio:.3}"
+        )
     }
 }
 

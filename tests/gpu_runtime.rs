@@ -1,120 +1,10 @@
-//! The GPU runtime on whatever adapter there is, a software one included.
-//!
-//! `CS231N_GPU=require` makes a missing adapter a failure, `CS231N_GPU=off` skips these tests; a skip is printed.
+//! Recording and running kernels, on whatever adapter there is, a software one included.
 
-use std::sync::OnceLock;
+mod common;
 
-use cs231n_gpu::gpu::{Access, Buffer, Choice, Gpu, Kernel, Launch, LimitsMode, Options, Params, limits};
-
-cs231n_gpu::params! {
-    /// Parameters of the kernels below.
-    struct Affine {
-        n: u32,
-        factor: f32,
-        addend: f32,
-    }
-}
-
-/// `y = factor * x + addend`, over more groups than one dimension takes.
-const AFFINE: &str = "
-struct Params { n: u32, factor: f32, addend: f32 }
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
-@compute @workgroup_size(GROUP) fn affine(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.y * groups.x + group.x) * GROUP + lane;
-    if i < params.n { y[i] = fma(params.factor, x[i], params.addend); }
-}
-";
-
-/// The same in place.
-const IN_PLACE: &str = "
-struct Params { n: u32, factor: f32, addend: f32 }
-@group(0) @binding(0) var<storage, read_write> y: array<f32>;
-@group(1) @binding(0) var<uniform> params: Params;
-@compute @workgroup_size(64) fn in_place(@builtin(global_invocation_id) id: vec3<u32>) {
-    if id.x < params.n { y[id.x] = fma(params.factor, y[id.x], params.addend); }
-}
-";
-
-const fn kernel(source: &'static str, entry: &'static str, buffers: &'static [Access]) -> Kernel {
-    Kernel { op: "test", source, entry, buffers, fields: Affine::FIELDS, subgroup: false, native: false }
-}
-
-static COPY: Kernel = kernel(AFFINE, "affine", &[Access::Read, Access::ReadWrite]);
-static STEP: Kernel = kernel(IN_PLACE, "in_place", &[Access::ReadWrite]);
-
-/// Opens a device for one test, or says why it is skipped.
-fn open(options: Options) -> Option<Gpu> {
-    let mode = std::env::var("CS231N_GPU").unwrap_or_default();
-    if mode == "off" {
-        println!("skipped: CS231N_GPU=off");
-        return None;
-    }
-    match Gpu::open(&Choice::Any, &options) {
-        Ok(gpu) => Some(gpu),
-        Err(error) if mode == "require" => panic!("CS231N_GPU=require, but {error}"),
-        Err(error) => {
-            println!("skipped: no adapter ({error})");
-            None
-        }
-    }
-}
-
-/// Without poison, so that the counters show what a release build does.
-fn plain() -> Options {
-    Options { poison: false, ..Options::default() }
-}
-
-/// One device for the tests that need no counters of their own.
-fn shared() -> Option<Gpu> {
-    static GPU: OnceLock<Option<Gpu>> = OnceLock::new();
-    GPU.get_or_init(|| open(plain())).clone()
-}
-
-fn ramp(n: usize) -> Vec<f32> {
-    (0..n).map(|i| i as f32).collect()
-}
-
-fn upload(gpu: &Gpu, values: &[f32]) -> Buffer {
-    gpu.upload(bytemuck::cast_slice(values)).expect("upload")
-}
-
-fn floats(gpu: &Gpu, buffer: &Buffer) -> Vec<f32> {
-    bytemuck::pod_collect_to_vec(&gpu.read(buffer, 0..buffer.len()).expect("read"))
-}
-
-/// `y = factor * x + addend` over all of `x`, in groups of `group` invocations.
-fn affine(gpu: &Gpu, x: &Buffer, y: &Buffer, group: u32, factor: f32, addend: f32) {
-    let n = (x.len() / 4) as u32;
-    gpu.record(&Launch {
-        kernel: &COPY,
-        constants: &[("GROUP", group)],
-        buffers: &[x, y],
-        params: Affine { n, factor, addend }.bytes(),
-        groups: gpu.limits().grid(u64::from(n.div_ceil(group))).expect("grid"),
-        work: u64::from(n) * 2,
-    })
-    .expect("record");
-}
-
-/// `y = factor * y + addend`.
-fn step(gpu: &Gpu, y: &Buffer, factor: f32, addend: f32) {
-    let n = (y.len() / 4) as u32;
-    gpu.record(&Launch {
-        kernel: &STEP,
-        constants: &[],
-        buffers: &[y],
-        params: Affine { n, factor, addend }.bytes(),
-        groups: [n.div_ceil(64), 1, 1],
-        work: u64::from(n) * 2,
-    })
-    .expect("record");
-}
+use common::affine::*;
+use common::open;
+use cs231n_gpu::gpu::{Access, Kernel, Launch, LimitsMode, Options, Params, limits};
 
 #[test]
 fn written_computed_read() {
@@ -126,25 +16,6 @@ fn written_computed_read() {
         let expected: Vec<f32> = ramp(n).iter().map(|x| 2.0 * x + 1.0).collect();
         assert_eq!(floats(&gpu, &y), expected, "n = {n}");
     }
-}
-
-#[test]
-fn uploads_of_any_length_come_back() {
-    let Some(gpu) = shared() else { return };
-    for n in [0usize, 1, 2, 3, 5, 15, 16, 17, 1021] {
-        let bytes: Vec<u8> = (0..n).map(|i| (i * 7 + 1) as u8).collect();
-        let buffer = gpu.upload(&bytes).expect("upload");
-        assert_eq!((buffer.len(), buffer.is_empty()), (n as u64, n == 0));
-        assert_eq!(gpu.read(&buffer, 0..n as u64).expect("read"), bytes);
-        for start in 0..n.min(6) {
-            let end = n - (n - start) / 3;
-            let range = start as u64..end as u64;
-            assert_eq!(gpu.read(&buffer, range).expect("read"), &bytes[start..end], "{start}..{end} of {n}");
-        }
-    }
-    let buffer = gpu.upload(&[1, 2, 3]).expect("upload");
-    let error = gpu.read(&buffer, 1..4).expect_err("past the end");
-    assert!(error.to_string().contains("3 bytes at 1 from a buffer of 3"), "{error}");
 }
 
 #[test]
@@ -254,105 +125,6 @@ fn the_second_step_of_a_loop_builds_nothing() {
 }
 
 #[test]
-fn memory_in_recorded_use_is_not_overwritten_by_an_upload() {
-    let Some(gpu) = open(plain()) else { return };
-    let y = gpu.alloc(4096).expect("alloc");
-    let first = upload(&gpu, &[1.0; 1024]);
-    affine(&gpu, &first, &y, 64, 1.0, 0.0);
-    drop(first);
-    // Takes the memory that the recorded launch has yet to read.
-    let second = upload(&gpu, &[2.0; 1024]);
-    assert_eq!(gpu.counters().allocated_bytes, 2 * 4096);
-    assert_eq!(floats(&gpu, &y), [1.0; 1024]);
-    assert_eq!(floats(&gpu, &second), [2.0; 1024]);
-}
-
-#[test]
-fn the_pool_reuses_and_keeps_its_cap() {
-    let Some(gpu) = open(Options { pool_bytes: 3 << 20, ..plain() }) else { return };
-    let mebi = |n: u64| gpu.alloc(n << 20).expect("alloc");
-    let allocated = || gpu.counters().allocated_bytes >> 20;
-    drop(mebi(2));
-    assert_eq!(allocated(), 2);
-    let same = mebi(2);
-    assert_eq!(allocated(), 2, "the idle buffer is taken");
-    let (other, third) = (mebi(1), mebi(1));
-    assert_eq!(allocated(), 4, "live buffers may exceed the cap of idle ones");
-    drop((other, third));
-    assert_eq!(allocated(), 4);
-    // 2 MiB more idle: the longest idle go first.
-    drop(same);
-    assert_eq!(allocated(), 3);
-    assert_eq!(gpu.counters().peak_bytes, 4 << 20);
-    gpu.trim(0).expect("trim");
-    assert_eq!(allocated(), 0);
-    drop(mebi(1));
-    assert_eq!(allocated(), 0);
-}
-
-#[test]
-fn evicted_memory_leaves_no_stale_bind_group() {
-    let Some(gpu) = open(Options { pool_bytes: 0, ..plain() }) else { return };
-    for value in 0..5 {
-        let x = upload(&gpu, &vec![value as f32; 300]);
-        let y = gpu.alloc(x.len()).expect("alloc");
-        affine(&gpu, &x, &y, 64, 1.0, 1.0);
-        drop(x);
-        assert_eq!(floats(&gpu, &y), vec![value as f32 + 1.0; 300]);
-    }
-    gpu.wait().expect("wait");
-    assert_eq!(gpu.counters().allocated_bytes, 0);
-    assert_eq!(gpu.counters().bind_groups, 5);
-}
-
-#[test]
-fn big_buffers_are_read_in_pieces() {
-    let Some(gpu) = open(plain()) else { return };
-    let count = limits::STAGING_BYTES as u32 / 4 * 2 + 100_003;
-    let words: Vec<u32> = (0..count).map(|i| i.wrapping_mul(2_654_435_761)).collect();
-    let bytes: &[u8] = bytemuck::cast_slice(&words);
-    let buffer = gpu.upload(bytes).expect("upload");
-    assert!(gpu.read(&buffer, 0..buffer.len()).expect("read") == bytes);
-    assert_eq!(gpu.counters().readback_bytes, bytes.len() as u64);
-    let range = 33..buffer.len() - 77;
-    assert!(gpu.read(&buffer, range).expect("read") == bytes[33..bytes.len() - 77]);
-    let again = gpu.read_all(&[&buffer, &gpu.upload(&[9; 40]).expect("upload")]).expect("read");
-    assert!(again[0] == bytes && again[1] == [9; 40]);
-}
-
-#[test]
-fn poisoned_memory_is_nan_until_written() {
-    let Some(gpu) = open(Options { poison: true, ..plain() }) else { return };
-    for _ in 0..2 {
-        let y = gpu.alloc(4000).expect("alloc");
-        assert!(floats(&gpu, &y).iter().all(|y| y.is_nan()));
-        step(&gpu, &y, 0.0, 0.0);
-        assert!(floats(&gpu, &y).iter().all(|y| y.is_nan()), "0 · NaN is NaN");
-        let x = upload(&gpu, &[5.0; 1000]);
-        affine(&gpu, &x, &y, 64, 1.0, 0.0);
-        assert_eq!(floats(&gpu, &y), [5.0; 1000]);
-    }
-}
-
-#[test]
-fn slices_bind_parts_of_a_buffer() {
-    let Some(gpu) = shared() else { return };
-    let x = upload(&gpu, &ramp(1000));
-    let y = gpu.alloc(4000).expect("alloc");
-    let (low, high) = (gpu.slice(&x, 0, 1024).expect("slice"), gpu.slice(&x, 1024, 2976).expect("slice"));
-    assert!(low.shares_memory_with(&high) && !low.shares_memory_with(&y));
-    affine(&gpu, &high, &gpu.slice(&y, 1024, 2976).expect("slice"), 64, -1.0, 0.0);
-    affine(&gpu, &low, &gpu.slice(&y, 0, 1024).expect("slice"), 64, 1.0, 0.0);
-    let got = floats(&gpu, &y);
-    assert!(got.iter().enumerate().all(|(i, y)| *y == if i < 256 { i as f32 } else { -(i as f32) }));
-    assert_eq!(gpu.read(&high, 4..8).expect("read"), 257.0f32.to_le_bytes());
-    for (start, bytes) in [(4, 4), (1024, 2977), (1 << 40, 0), (256, u64::MAX)] {
-        let error = gpu.slice(&x, start, bytes).expect_err("outside or unaligned");
-        assert!(error.to_string().contains("a buffer of 4000"), "{error}");
-    }
-}
-
-#[test]
 fn launches_that_do_not_fit_are_refused() {
     let Some(gpu) = shared() else { return };
     let x = gpu.upload(&[0; 512]).expect("upload");
@@ -383,26 +155,6 @@ fn launches_that_do_not_fit_are_refused() {
         assert!(gpu.read(&foreign, 0..4).is_err_and(|error| error.to_string().contains("another device")));
     }
     gpu.wait().expect("the device is still fine");
-}
-
-#[test]
-fn too_large_is_an_error_with_a_way_out() {
-    let Some(gpu) = open(Options { limits: LimitsMode::WebGpuDefault, ..plain() }) else { return };
-    let error = gpu.alloc(u64::MAX).expect_err("too large");
-    assert!(error.to_string().contains("at most 268435456") && error.hint().is_some(), "{error}");
-    // Within the largest buffer, but beyond one binding.
-    let wide = gpu.alloc((128 << 20) + 16).expect("alloc");
-    let params = Affine { n: 1, factor: 1.0, addend: 0.0 };
-    let launch = Launch {
-        kernel: &STEP,
-        constants: &[],
-        buffers: &[&wide],
-        params: params.bytes(),
-        groups: [1; 3],
-        work: 1,
-    };
-    let error = gpu.record(&launch).expect_err("too wide").to_string();
-    assert!(error.contains("kernel test::in_place, buffer 0: 134217744 bytes"), "{error}");
 }
 
 #[test]
@@ -477,10 +229,34 @@ fn many_threads_share_a_device() {
 }
 
 #[test]
-fn buffers_outlive_their_device_handle() {
+fn no_submission_holds_more_than_the_budget() {
     let Some(gpu) = open(plain()) else { return };
-    let y = gpu.alloc(64).expect("alloc");
-    step(&gpu, &y, 0.0, 1.0);
-    drop(gpu);
-    assert_eq!(y.len(), 64);
+    let y = upload(&gpu, &[0.0; 64]);
+    step(&gpu, &y, 1.0, 1.0);
+    gpu.wait().expect("compiled and idle");
+    assert_eq!(gpu.counters().submissions, 1);
+    // A launch that fills the budget goes at once.
+    for i in 0..5 {
+        step_of(&gpu, &y, 1.0, 1.0, gpu.work_budget());
+        assert_eq!(gpu.counters().submissions, 2 + i);
+    }
+    // One that would overfill it sends off what is there.
+    step_of(&gpu, &y, 1.0, 1.0, 1);
+    assert_eq!(gpu.counters().submissions, 6);
+    step_of(&gpu, &y, 1.0, 1.0, u64::MAX);
+    assert_eq!(gpu.counters().submissions, 8);
+    assert_eq!(floats(&gpu, &y), [8.0; 64]);
+}
+
+#[test]
+fn parameter_structs_have_the_layout_of_the_shader() {
+    for source in [AFFINE, IN_PLACE] {
+        let text = cs231n_gpu::gpu::source::assemble(source, &[("GROUP", 64)]).expect("assembled");
+        let declared: Vec<_> =
+            Affine::FIELDS.iter().map(|field| (field.name, field.ty, field.offset)).collect();
+        let layout = common::params_layout(&text);
+        let laid_out: Vec<_> =
+            layout.iter().map(|(name, ty, offset)| (name.as_str(), *ty, *offset)).collect();
+        assert_eq!(declared, laid_out);
+    }
 }

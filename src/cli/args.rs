@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::classify::knn::{Metric, Options, Weights};
-use crate::data::{self, Dataset, Limits, Source};
+use crate::data::{self, Dataset, Limits, Source, TableOptions, TestRows};
 use crate::device::{Device, Opened, Selection};
 use crate::error::{Error, Result};
 
@@ -24,6 +24,11 @@ pub(super) struct DeviceArgs {
 }
 
 impl DeviceArgs {
+    /// What was asked for.
+    pub(super) fn selection(&self) -> &Selection {
+        &self.device
+    }
+
     /// Sets the threads and opens the device; warns where a software adapter was asked for.
     pub(super) fn open(&self) -> Result<Opened> {
         if let Some(threads) = self.threads {
@@ -35,7 +40,10 @@ impl DeviceArgs {
         if let Device::Gpu(gpu) = &opened.device
             && gpu.info().software()
         {
-            super::output::note(&format!("warning: {} runs on the processor; --device cpu is faster", gpu.info().name));
+            super::output::note(&format!(
+                "warning: {} runs on the processor; --device cpu is faster",
+                gpu.info().name
+            ));
         }
         Ok(opened)
     }
@@ -44,10 +52,20 @@ impl DeviceArgs {
 /// What is classified.
 #[derive(Debug, Clone, Args)]
 pub(super) struct DataArgs {
-    /// A CIFAR-10/100 binary folder, an idx folder (.gz or plain), an .npz, .csv or libsvm file; by default the bundled
-    /// Fashion-MNIST subset.
+    /// A CIFAR-10/100 binary folder, an idx folder (.gz or plain), an .npz, .csv, .tsv or libsvm file; by default the
+    /// bundled Fashion-MNIST subset.
     #[arg(long, value_name = "PATH")]
     data: Option<PathBuf>,
+    /// Label column of a CSV or TSV file: its name, or its number from 0.
+    #[arg(long, value_name = "COLUMN", requires = "data")]
+    label: Option<String>,
+    /// Test rows of a CSV, TSV or libsvm training file.
+    #[arg(long, value_name = "PATH", requires = "data")]
+    test_data: Option<PathBuf>,
+    /// Without --test-data, the share of a CSV, TSV or libsvm file's rows to test on (0.2 by default), drawn by
+    /// --seed.
+    #[arg(long, value_name = "SHARE", requires = "data", conflicts_with = "test_data")]
+    test_fraction: Option<f64>,
     /// Training rows as .npy.
     #[arg(long, value_name = "NPY", requires_all = ["train_y", "test_x"], conflicts_with = "data")]
     train_x: Option<PathBuf>,
@@ -60,10 +78,167 @@ pub(super) struct DataArgs {
     /// Test labels as .npy; without them nothing is scored.
     #[arg(long, value_name = "NPY", requires = "test_x")]
     test_y: Option<PathBuf>,
+    /// Seed of everything that is drawn: test rows, shuffling.
+    #[arg(long, default_value_t = 231)]
+    pub(super) seed: u64,
     /// Use the first N training rows.
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
     /// Use the first N test rows.
     #[arg(long, value_name = "N")]
     test_limit: Option<usize>,
+}
+
+impl DataArgs {
+    /// Reads from `path`, as `--data path` does.
+    pub(super) fn set_path(&mut self, path: PathBuf) {
+        self.data = Some(path);
+    }
+
+    /// Where the data is, and how much of it to take.
+    pub(super) fn source(&self) -> (Source, Limits) {
+        let source = match (&self.data, &self.train_x, &self.train_y, &self.test_x) {
+            (Some(path), ..) => {
+                let drawn = |fraction| TestRows::Fraction { fraction, seed: Some(self.seed) };
+                let test = self.test_data.clone().map(TestRows::File).or(self.test_fraction.map(drawn));
+                Source::Path { path: path.clone(), table: TableOptions { label: self.label.clone(), test } }
+            }
+            (None, Some(train_x), Some(train_y), Some(test_x)) => Source::Arrays {
+                train_x: train_x.clone(),
+                train_y: train_y.clone(),
+                test_x: test_x.clone(),
+                test_y: self.test_y.clone(),
+            },
+            _ => Source::Bundled,
+        };
+        (source, Limits { train: self.train_limit, test: self.test_limit })
+    }
+
+    /// Reads and checks the data.
+    pub(super) fn load(&self) -> Result<Dataset> {
+        let (source, limits) = self.source();
+        let dataset = data::load(&source, limits)?;
+        let first = dataset.train_labels.first();
+        if dataset.train_labels.iter().all(|label| Some(label) == first) {
+            super::output::note(
+                "warning: the training rows have one class only, which every prediction will be",
+            );
+        }
+        Ok(dataset)
+    }
+}
+
+/// How neighbours are found and counted.
+#[derive(Debug, Clone, Args)]
+pub(super) struct KnnArgs {
+    /// Neighbours that vote.
+    #[arg(short, long, default_value_t = 5, value_name = "K")]
+    pub(super) k: usize,
+    /// How near two rows are.
+    #[arg(long, value_enum, default_value_t = MetricName::L2)]
+    pub(super) metric: MetricName,
+    /// What a neighbour's vote counts: one, or the inverse of its distance.
+    #[arg(long, value_enum, default_value_t = WeightsName::Uniform)]
+    pub(super) weights: WeightsName,
+}
+
+impl KnnArgs {
+    /// The classifier's options under a memory limit.
+    pub(super) fn options(&self, memory_limit: Option<u64>) -> Options {
+        Options { metric: self.metric.into(), weights: self.weights.into(), memory_limit }
+    }
+}
+
+/// A metric by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum MetricName {
+    /// Euclidean distance.
+    L2,
+    /// Squared Euclidean distance.
+    #[value(name = "sqeuclidean")]
+    SqEuclidean,
+    /// Manhattan distance.
+    L1,
+    /// One less the cosine of the angle; 1 for a zero row.
+    Cosine,
+    /// The largest inner product.
+    Dot,
+}
+
+impl From<MetricName> for Metric {
+    fn from(name: MetricName) -> Self {
+        match name {
+            MetricName::L2 => Self::L2,
+            MetricName::SqEuclidean => Self::SqEuclidean,
+            MetricName::L1 => Self::L1,
+            MetricName::Cosine => Self::Cosine,
+            MetricName::Dot => Self::Dot,
+        }
+    }
+}
+
+/// A voting rule by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WeightsName {
+    /// One vote each.
+    Uniform,
+    /// The inverse of the distance.
+    Distance,
+}
+
+impl From<WeightsName> for Weights {
+    fn from(name: WeightsName) -> Self {
+        match name {
+            WeightsName::Uniform => Self::Uniform,
+            WeightsName::Distance => Self::Distance,
+        }
+    }
+}
+
+/// The name of a value as the command line and JSON spell it.
+pub(super) fn name_of(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// A byte count with an optional unit: 1048576, 512MiB, 2G. Units are binary; KB, MB and GB are decimal.
+fn parse_bytes(text: &str) -> Result<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => 0,
+    };
+    let bytes = number.parse::<f64>().unwrap_or(-1.0) * scale as f64;
+    if bytes >= 1.0 && bytes < u64::MAX as f64 {
+        return Ok(bytes as u64);
+    }
+    Err(Error::usage(
+        format!("\"{text}\" is no number of bytes"),
+        "write for example 536870912, 512MiB or 2GiB",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_counts_parse() {
+        let of = |text: &str| parse_bytes(text).ok();
+        assert_eq!(of("64MiB"), Some(64 << 20));
+        assert_eq!(of("1.5G"), Some(3 << 29));
+        assert_eq!(of("10 kb"), Some(10_000));
+        assert_eq!(of("7"), Some(7));
+        for bad in ["", "x", "-1", "1 parsec", "0", "1e300g"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
 }

@@ -3,11 +3,13 @@
 mod args;
 mod check;
 mod compare;
+mod cv;
 mod data;
 mod devices;
 mod knn;
 mod merge;
 mod output;
+mod shard;
 mod summary;
 
 use std::ffi::OsString;

@@ -31,8 +31,9 @@ pub(super) fn print(text: &str) -> Result<()> {
 /// Prints `value` as one JSON document.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     // Our own structures hold string keys and finite numbers only, which JSON can always hold.
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::usage(format!("the result does not fit JSON: {error}"), "use --format text"))?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Error::usage(format!("the result does not fit JSON: {error}"), "use --format text")
+    })?;
     print(&(text + "\n"))
 }
 

@@ -55,7 +55,13 @@ fn smallest(mut found: Vec<(f64, u32)>, k: usize) -> Vec<(f64, u32)> {
     found
 }
 
-fn ranks_of<T: Copy + Into<f64>>(metric: Metric, query: &[f64], train: &[T], ids: &[u32], out: &mut Vec<f64>) {
+fn ranks_of<T: Copy + Into<f64>>(
+    metric: Metric,
+    query: &[f64],
+    train: &[T],
+    ids: &[u32],
+    out: &mut Vec<f64>,
+) {
     let features = query.len();
     let row = |id: u32| &train[id as usize * features..][..features];
     let query_norm = sums(query, [query], |x, y| x * y)[0].sqrt();
@@ -100,8 +106,7 @@ mod tests {
     use super::*;
     use crate::reference;
 
-    const METRICS: [Metric; 5] =
-        [Metric::L2, Metric::SqEuclidean, Metric::L1, Metric::Cosine, Metric::Dot];
+    const METRICS: [Metric; 5] = [Metric::L2, Metric::SqEuclidean, Metric::L1, Metric::Cosine, Metric::Dot];
 
     #[test]
     fn bit_equal_to_the_definition() {

@@ -59,11 +59,25 @@ fn product(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape, threads: Par
     // and nothing else, and `c` is borrowed mutably, so it overlaps neither operand.
     unsafe {
         gemm::gemm(
-            m, n, k,
-            c.as_mut_ptr(), 1, n as isize, false,
-            a.as_ptr(), a_column, a_row,
-            b.as_ptr(), b_column, b_row,
-            0.0, 1.0, false, false, false, threads,
+            m,
+            n,
+            k,
+            c.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.as_ptr(),
+            a_column,
+            a_row,
+            b.as_ptr(),
+            b_column,
+            b_row,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            threads,
         );
     }
 }

@@ -1,8 +1,11 @@
 //! The CPU's kernels: SIMD chosen at run time, all cores, plain slices and dimensions.
 
+pub mod exact;
+pub mod matmul;
 pub mod nearest;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
 pub mod simd;
 mod sweep;
 pub mod topk;
+pub mod vote;

@@ -158,9 +158,23 @@ pub fn adapters() -> Vec<Info> {
     enumerate().into_iter().map(|(info, _)| info).collect()
 }
 
+/// What this build can speak to on this system, narrowed by `WGPU_BACKEND`.
+fn backends() -> wgpu::Backends {
+    wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY) & wgpu::Instance::enabled_backend_features()
+}
+
+/// The names of [`backends`], and of the variable where it is set.
+fn tried() -> Vec<String> {
+    let named = [wgpu::Backend::Vulkan, wgpu::Backend::Metal, wgpu::Backend::Dx12].into_iter();
+    let named =
+        named.filter(|backend| backends().contains((*backend).into())).map(|backend| backend.to_str().into());
+    let narrowed = std::env::var("WGPU_BACKEND").ok().map(|value| format!("WGPU_BACKEND={value}"));
+    named.chain(narrowed).collect()
+}
+
 /// The adapters with their handles, ranked.
 fn enumerate() -> Vec<(Info, wgpu::Adapter)> {
-    let backends = wgpu::Backends::from_env().unwrap_or(wgpu::Backends::PRIMARY);
+    let backends = backends();
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle_from_env();
     descriptor.backends = backends;
     let instance = wgpu::Instance::new(descriptor);
@@ -186,7 +200,7 @@ fn enumerate() -> Vec<(Info, wgpu::Adapter)> {
 pub fn choose(adapters: &[Info], choice: &Choice, pinned: Option<&str>) -> Result<(usize, String)> {
     let listed = || {
         if adapters.is_empty() {
-            return "no adapter was found".to_owned();
+            return format!("no adapter was found (tried {})", tried().join(", "));
         }
         let names: Vec<_> = adapters.iter().map(|info| format!("{}: {info}", info.index)).collect();
         format!("found {}", names.join("; "))
@@ -370,7 +384,7 @@ mod tests {
         let (index, why) = choose(&only, &Choice::Any, None).expect("asked for");
         assert_eq!((index, why.as_str()), (0, "no hardware GPU: a software adapter"));
         let error = choose(&[], &Choice::Any, None).expect_err("nothing there");
-        assert_eq!(error.to_string(), "no GPU adapter: no adapter was found");
+        assert!(error.to_string().starts_with("no GPU adapter: no adapter was found (tried "), "{error}");
         assert_eq!(error.exit_code(), 4);
     }
 }

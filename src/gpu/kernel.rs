@@ -1,6 +1,11 @@
 //! What a kernel is and what a launch of it says.
 
-use super::Buffer;
+use std::sync::Arc;
+
+use super::adapter::{Features, Info};
+use super::limits::{PARAMS_BYTES, STORAGE_BUFFERS};
+use super::pool::{Buffer, Pool};
+use crate::{Error, Result};
 
 /// How a kernel uses one of its storage buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +57,11 @@ impl Kernel {
     pub fn params_bytes(&self) -> usize {
         self.fields.len() * 4
     }
+
+    /// Whether a device with `features` has what this kernel needs beyond the portable baseline.
+    pub fn runs_on(&self, features: Features) -> bool {
+        (features.subgroup || !self.subgroup) && (features.int64 || !self.native)
+    }
 }
 
 /// One recorded use of a kernel.
@@ -69,6 +79,52 @@ pub struct Launch<'a> {
     pub groups: [u32; 3],
     /// Estimated floating-point operations or bytes moved, whichever is larger: the budget of a submission counts it.
     pub work: u64,
+}
+
+impl Launch<'_> {
+    /// Refuses what does not fit the kernel or the device, before wgpu would: its messages name no operation and arrive with the flush.
+    pub(crate) fn check(&self, info: &Info, pool: &Arc<Pool>) -> Result<()> {
+        let kernel = self.kernel;
+        let name = format_args!("kernel {}::{}", kernel.op, kernel.entry);
+        let defect = |problem: String| Err(Error::device(format!("{name}: {problem}"), super::DEFECT));
+        let (given, declared) = (self.buffers.len(), kernel.buffers.len());
+        if given != declared || given > STORAGE_BUFFERS {
+            return defect(format!(
+                "{given} buffers given, {declared} declared, at most {STORAGE_BUFFERS} portable"
+            ));
+        }
+        let (given, declared) = (self.params.len(), kernel.params_bytes());
+        if given != declared || given > PARAMS_BYTES {
+            return defect(format!(
+                "{given} bytes of parameters given, {declared} declared, at most {PARAMS_BYTES} possible"
+            ));
+        }
+        if self.groups.iter().any(|groups| *groups > info.limits.groups) {
+            let (groups, limit) = (self.groups, info.limits.groups);
+            return defect(format!(
+                "{groups:?} workgroups, but this device takes at most {limit} in a dimension"
+            ));
+        }
+        if !kernel.runs_on(info.features) {
+            return defect("this device lacks the subgroup or 64-bit operations it needs".into());
+        }
+        for (i, (buffer, access)) in self.buffers.iter().zip(kernel.buffers).enumerate() {
+            if !buffer.memory.belongs_to(pool) {
+                return defect(format!("buffer {i} belongs to another device"));
+            }
+            if buffer.binding_bytes() > info.limits.binding_bytes {
+                info.limits.check_binding(&format!("{name}, buffer {i}"), buffer.binding_bytes())?;
+            }
+            // A launch must not write memory that another of its bindings sees, even where the ranges are disjoint (wgpu issue 8470).
+            let clash = |j: &usize| *j != i && self.buffers[*j].shares_memory_with(buffer);
+            if let (Access::ReadWrite, Some(j)) = (*access, (0..self.buffers.len()).find(clash)) {
+                return defect(format!(
+                    "buffer {i} is written, but buffer {j} is the same memory; use an in-place kernel"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A parameter struct made by [`params!`](crate::params): plain 4-byte fields whose bytes go to the shader as they are.

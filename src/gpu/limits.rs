@@ -13,6 +13,9 @@ pub const WORKGROUP_INVOCATIONS: u32 = 256;
 pub const WORKGROUP_BYTES: u32 = 16 << 10;
 /// Storage buffers one kernel may bind. WebGPU's default is 8, but wgpu's Metal backend takes one of them for array lengths.
 pub const STORAGE_BUFFERS: usize = 7;
+/// Loop rounds that one invocation may make in all. Mesa's software driver counts every round of every loop of an
+/// invocation, nested ones too, and ends the loops without a word after 65,535; callers cut their work below that.
+pub const LOOP_ROUNDS: usize = 60_000;
 /// Bytes of parameters one launch may carry: one slot of the uniform ring, whose size is also the largest alignment an
 /// adapter may ask for.
 pub const PARAMS_BYTES: usize = 256;

@@ -121,6 +121,11 @@ impl Gpu {
         &self.inner.info
     }
 
+    /// Whether both are handles of one opened device, which can share buffers.
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Why this adapter was taken, in one line.
     pub fn why(&self) -> &str {
         &self.inner.why
@@ -133,8 +138,7 @@ impl Gpu {
 
     /// Whether the device has what `kernel` needs beyond the portable baseline.
     pub fn supports(&self, kernel: &Kernel) -> bool {
-        let features = self.inner.info.features;
-        (features.subgroup || !kernel.subgroup) && (features.int64 || !kernel.native)
+        kernel.runs_on(self.inner.info.features)
     }
 
     /// Work (floating-point operations or bytes) that one launch should hold at most, learned from the submissions so far: about 50 ms of
@@ -209,7 +213,7 @@ impl Gpu {
     /// [`Error::Device`] for a launch that does not fit its kernel or the device (each naming the kernel), for a kernel that the driver
     /// rejects (with the driver's text), or when work recorded earlier has failed.
     pub fn record(&self, launch: &Launch) -> Result<()> {
-        self.check_launch(launch)?;
+        launch.check(&self.inner.info, &self.inner.context.pool)?;
         if launch.groups.contains(&0) {
             return Ok(());
         }
@@ -304,62 +308,66 @@ impl Gpu {
         }
         Err(Error::device(format!("{what}: the buffer belongs to another device"), DEFECT))
     }
-
-    fn check_launch(&self, launch: &Launch) -> Result<()> {
-        let kernel = launch.kernel;
-        let name = format_args!("kernel {}::{}", kernel.op, kernel.entry);
-        let defect = |problem: String| Err(Error::device(format!("{name}: {problem}"), DEFECT));
-        let (given, declared) = (launch.buffers.len(), kernel.buffers.len());
-        if given != declared || given > limits::STORAGE_BUFFERS {
-            let most = limits::STORAGE_BUFFERS;
-            return defect(format!("{given} buffers given, {declared} declared, at most {most} portable"));
-        }
-        let (given, declared) = (launch.params.len(), kernel.params_bytes());
-        if given != declared || given > limits::PARAMS_BYTES {
-            let most = limits::PARAMS_BYTES;
-            return defect(format!(
-                "{given} bytes of parameters given, {declared} declared, at most {most} possible"
-            ));
-        }
-        if launch.groups.iter().any(|groups| *groups > self.limits().groups) {
-            let (groups, limit) = (launch.groups, self.limits().groups);
-            return defect(format!(
-                "{groups:?} workgroups, but this device takes at most {limit} in a dimension"
-            ));
-        }
-        if !self.supports(kernel) {
-            return defect("this device lacks the subgroup or 64-bit operations it needs".into());
-        }
-        for (i, (buffer, access)) in launch.buffers.iter().zip(kernel.buffers).enumerate() {
-            if !buffer.memory.belongs_to(&self.inner.context.pool) {
-                return defect(format!("buffer {i} belongs to another device"));
-            }
-            if buffer.binding_bytes() > self.limits().binding_bytes {
-                self.limits().check_binding(&format!("{name}, buffer {i}"), buffer.binding_bytes())?;
-            }
-            // One launch must not write memory that another of its bindings sees, even where the ranges are disjoint (wgpu issue 8470).
-            let clash = |j: &usize| *j != i && launch.buffers[*j].shares_memory_with(buffer);
-            if let (Access::ReadWrite, Some(j)) = (*access, (0..launch.buffers.len()).find(clash)) {
-                return defect(format!(
-                    "buffer {i} is written, but buffer {j} is the same memory; use an in-place kernel"
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    static FILL: Kernel = Kernel {
+        op: "test",
+        source: "@group(0) @binding(0) var<storage, read_write> x: array<u32>;
+            @compute @workgroup_size(1) fn fill() { x[0] = 7; }",
+        entry: "fill",
+        buffers: &[Access::ReadWrite],
+        fields: &[],
+        subgroup: false,
+        native: false,
+    };
+
+    fn open() -> Option<Gpu> {
+        let mode = std::env::var("CS231N_GPU").unwrap_or_default();
+        match Gpu::open(&Choice::Any, &Options { poison: false, ..Options::default() }) {
+            Ok(gpu) if mode != "off" => Some(gpu),
+            Err(error) if mode == "require" => panic!("CS231N_GPU=require, but {error}"),
+            _ => {
+                eprintln!("skipped: no adapter, or CS231N_GPU=off");
+                None
+            }
+        }
+    }
+
+    fn fill(gpu: &Gpu, buffer: &Buffer) -> Result<()> {
+        gpu.record(&Launch {
+            kernel: &FILL,
+            constants: &[],
+            buffers: &[buffer],
+            params: &[],
+            groups: [1; 3],
+            work: 1,
+        })
+    }
+
+    #[test]
+    fn evicted_memory_returns_to_the_driver() {
+        let Some(gpu) = open() else { return };
+        // `None` where the backend keeps no books.
+        let held = || gpu.inner.context.device.generate_allocator_report().map(|r| r.total_allocated_bytes);
+        for _ in 0..3 {
+            let buffer = gpu.alloc(50 << 20).expect("alloc");
+            fill(&gpu, &buffer).expect("record");
+            assert_eq!(gpu.read(&buffer, 0..4).expect("read"), [7, 0, 0, 0]);
+            assert!(held().is_none_or(|bytes| bytes > 50 << 20));
+            drop(buffer);
+            gpu.trim(0).expect("trim");
+            // The cached bind group would hold the buffer, had it not been dropped with it.
+            assert!(held().is_none_or(|bytes| bytes < 10 << 20), "{:?} bytes", held());
+        }
+    }
+
     #[test]
     fn a_lost_device_is_an_error_everywhere_and_hangs_nowhere() {
-        let options = Options { poison: false, ..Options::default() };
-        let Ok(gpu) = Gpu::open(&Choice::Any, &options) else {
-            println!("skipped: no adapter");
-            return;
-        };
+        let Some(gpu) = open() else { return };
         let buffer = gpu.upload(&[1; 64]).expect("upload");
         gpu.inner.context.device.destroy();
         for _ in 0..2 {
@@ -368,6 +376,7 @@ mod tests {
                 gpu.upload(&[2; 64]).and_then(|_| gpu.flush()),
                 gpu.wait(),
                 gpu.alloc(1 << 20).map(drop),
+                fill(&gpu, &buffer),
             ];
             for (i, error) in errors.into_iter().enumerate() {
                 let error = error.expect_err("the device is gone").to_string();

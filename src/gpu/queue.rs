@@ -64,7 +64,6 @@ struct Submission {
     started: Instant,
     /// `None` where the time will say nothing about the speed: something was compiled in it.
     work: Option<u64>,
-    launches: usize,
 }
 
 /// Identifies a submission to [`Recorder::retire`].
@@ -280,8 +279,7 @@ impl Recorder {
 
         let ticket = Ticket { batch: self.batch, index: index.clone() };
         let work = (!self.compiled).then_some(self.work);
-        let launches = self.pending.len();
-        self.in_flight.push_back(Submission { batch: self.batch, index, started, work, launches });
+        self.in_flight.push_back(Submission { batch: self.batch, index, started, work });
         self.batch += 1;
         self.pending.clear();
         self.params.clear();
@@ -294,12 +292,11 @@ impl Recorder {
     /// Notes that the submission of `ticket`, and so all before it, has ended, and learns from how long they took.
     pub(crate) fn retire(&mut self, ticket: &Ticket, waited: Waited) {
         let mut begun = None;
-        let (mut work, mut launches) = (Some(0u64), 0);
+        let mut work = Some(0u64);
         while self.in_flight.front().is_some_and(|submission| submission.batch <= ticket.batch) {
             let Some(submission) = self.in_flight.pop_front() else { break };
             begun.get_or_insert(submission.started);
             work = work.zip(submission.work).map(|(sum, work)| sum.saturating_add(work));
-            launches += submission.launches;
         }
         // Another thread has been here already.
         let Some(mut begun) = begun else { return };
@@ -308,7 +305,7 @@ impl Recorder {
         }
         self.ended = waited.exact.then_some(waited.until);
         if let (true, Some(work)) = (waited.exact, work) {
-            self.budget.observe(work, launches, waited.until.saturating_duration_since(begun));
+            self.budget.observe(work, waited.until.saturating_duration_since(begun));
         }
     }
 

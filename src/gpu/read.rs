@@ -61,7 +61,8 @@ impl super::Gpu {
     /// # Errors
     /// [`Error::Device`] when recorded work failed, the device is lost, or the range exceeds the buffer.
     pub fn read(&self, buffer: &Buffer, range: Range<u64>) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0)];
+        check_range(buffer, range.start, range.end)?;
+        let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(usize::MAX)];
         self.read_into(buffer, range.start, &mut bytes)?;
         Ok(bytes)
     }
@@ -94,18 +95,7 @@ impl super::Gpu {
     fn read_pieces(&self, pieces: &mut [Piece]) -> Result<()> {
         for piece in pieces.iter() {
             self.check_owner("read", piece.buffer)?;
-            let end = piece.start.checked_add(piece.into.len() as u64);
-            if end.is_none_or(|end| end > piece.buffer.len()) {
-                return Err(Error::device(
-                    format!(
-                        "read of {} bytes at {} from a buffer of {}",
-                        piece.into.len(),
-                        piece.start,
-                        piece.buffer.len()
-                    ),
-                    "this is a defect of the program; please report it",
-                ));
-            }
+            check_range(piece.buffer, piece.start, piece.start.saturating_add(piece.into.len() as u64))?;
         }
         // Cut into spans that fill the staging memory, one submission per filling.
         let mut batch: Vec<Span> = Vec::new();
@@ -184,6 +174,16 @@ impl super::Gpu {
         self.inner.staging.give_back(staging);
         Ok(())
     }
+}
+
+fn check_range(buffer: &Buffer, start: u64, end: u64) -> Result<()> {
+    if start <= end && end <= buffer.len() {
+        return Ok(());
+    }
+    Err(Error::device(
+        format!("read of bytes {start} to {end} from a buffer of {}", buffer.len()),
+        super::DEFECT,
+    ))
 }
 
 /// A piece of a read with the bounds that a copy needs: whole units of 4 bytes.

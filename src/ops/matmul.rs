@@ -1,6 +1,6 @@
 //! Batched matrix product.
 
-mod gpu;
+pub(crate) mod gpu;
 
 use super::{Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::cpu::matmul::MatmulShape;
@@ -19,11 +19,12 @@ pub static OP: Op = Op {
     summary: "C = op(A)·op(B) for a batch of matrices, each operand possibly transposed",
     dimensions: &["batch", "m", "n", "k"],
     tolerance: "dot of k terms",
-    kernels: gpu::KERNELS,
+    shaders: gpu::shaders,
     flops: |s| 2.0 * (s[0] * s[1] * s[2] * s[3]) as f64,
     bytes: |s| 4.0 * (s[0] * (s[1] * s[3] + s[3] * s[2] + s[1] * s[2])) as f64,
     variants: |device| variants_of(device, &["nn", "nt", "tn", "tt"], gpu::families),
     shapes,
+    fit: |_| {},
     check,
 };
 
@@ -53,7 +54,9 @@ pub fn matmul(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<Tensor> 
 /// Runs on the operands' device; `family` names the kernels, `None` leaves the choice to the device.
 fn run(a: &Tensor, b: &Tensor, shape: MatmulShape, family: Option<&str>) -> Result<Storage> {
     Ok(match (a.storage(), b.storage()) {
-        (Storage::F64(a), Storage::F64(b)) => Storage::F64(define(a, b, shape).iter().map(|c| c.value).collect()),
+        (Storage::F64(a), Storage::F64(b)) => {
+            Storage::F64(define(a, b, shape).iter().map(|c| c.value).collect())
+        }
         (Storage::F32(a), Storage::F32(b)) => {
             let mut c = vec![0.0; shape.batch * shape.m * shape.n];
             cpu::matmul::matmul(a, b, &mut c, shape);
@@ -68,7 +71,11 @@ fn run(a: &Tensor, b: &Tensor, shape: MatmulShape, family: Option<&str>) -> Resu
 
 fn shapes_of(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<(MatmulShape, Vec<usize>)> {
     let refuse = |problem: String| {
-        Err(Error::shape(NAME, problem, "pass [batch, m, k] and [batch, k, n], or say which operand is transposed"))
+        Err(Error::shape(
+            NAME,
+            problem,
+            "pass [batch, m, k] and [batch, k, n], or say which operand is transposed",
+        ))
     };
     let (batch, [a_rows, a_columns], [b_rows, b_columns]) = match (a.shape(), b.shape()) {
         (&[a0, a1], &[b0, b1]) => (None, [a0, a1], [b0, b1]),
@@ -114,7 +121,12 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         vec![1, 256, 1, 97],
     ];
     if effort == Effort::Full {
-        shapes.extend([vec![1, 257, 257, 257], vec![1, 128, 512, 1031], vec![66_000, 1, 2, 3], vec![1000, 8, 16, 8]]);
+        shapes.extend([
+            vec![1, 257, 257, 257],
+            vec![1, 128, 512, 1031],
+            vec![66_000, 1, 2, 3],
+            vec![1000, 8, 16, 8],
+        ]);
     }
     shapes
 }
@@ -125,7 +137,9 @@ fn check(device: &Device, case: &Case) -> Result<Worst> {
     let transposed = Transposed { a: form.starts_with('t'), b: form.ends_with('t') };
     let mut rng = rng::seeded(case.seed);
     let (a, b) = (rng::reals(&mut rng, batch * m * k), rng::reals(&mut rng, batch * k * n));
-    let side = |rows: usize, columns: usize, t: bool| if t { [batch, columns, rows] } else { [batch, rows, columns] };
+    let side = |rows: usize, columns: usize, t: bool| {
+        if t { [batch, columns, rows] } else { [batch, rows, columns] }
+    };
     let left = Tensor::from_f64(device, &side(m, k, transposed.a), &a)?;
     let right = Tensor::from_f64(device, &side(k, n, transposed.b), &b)?;
     let (shape, out) = shapes_of(&left, &right, transposed)?;

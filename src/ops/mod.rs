@@ -31,8 +31,9 @@ pub struct Op {
     pub dimensions: &'static [&'static str],
     /// The tolerance class in words.
     pub tolerance: &'static str,
-    /// The kernels; an operation without any runs on those of the operations it is composed of.
-    pub kernels: &'static [&'static Kernel],
+    /// The kernels in all the ways they may be compiled; an operation without any runs on those of the operations it
+    /// is composed of.
+    pub shaders: fn() -> Vec<Shader>,
     /// Floating-point or integer operations of a shape.
     pub flops: fn(&[usize]) -> f64,
     /// Bytes that must move at least: every input read once, every output written once.
@@ -41,8 +42,18 @@ pub struct Op {
     pub variants: fn(&Device) -> Vec<String>,
     /// Shapes worth checking: the smallest, odd ones, edges of tiles, one that fills a device.
     pub shapes: fn(Effort) -> Vec<Vec<usize>>,
+    /// Turns as many arbitrary numbers as there are dimensions into a shape that the operation takes: tests draw them.
+    pub fit: fn(&mut [usize]),
     /// Runs one variant on one device on seeded inputs and compares every element with the definition.
     pub check: fn(&Device, &Case) -> Result<Worst>,
+}
+
+/// One way in which a kernel is compiled.
+pub struct Shader {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Values of its constants.
+    pub constants: Vec<(&'static str, u32)>,
 }
 
 /// How much to check.
@@ -66,7 +77,23 @@ pub struct Case {
 }
 
 /// The table of all operations.
-pub static OPS: &[&Op] = &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::OP];
+pub static OPS: &[&Op] =
+    &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::TABLE_ROW];
+
+/// The table in Markdown: the README shows it, and a test compares.
+pub fn markdown() -> String {
+    let mut text =
+        "| operation | computes | shape | held to | shaders |\n|---|---|---|---|---:|\n".to_owned();
+    for op in OPS {
+        let shaders = match (op.shaders)().len() {
+            0 => "composed".to_owned(),
+            n => n.to_string(),
+        };
+        let shape = op.dimensions.join(" × ");
+        text += &format!("| `{}` | {} | {shape} | {} | {shaders} |\n", op.name, op.summary, op.tolerance);
+    }
+    text
+}
 
 /// The operation called `name`.
 ///
@@ -75,7 +102,10 @@ pub static OPS: &[&Op] = &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &top
 pub fn find(name: &str) -> Result<&'static Op> {
     OPS.iter().copied().find(|op| op.name == name).ok_or_else(|| {
         let names: Vec<_> = OPS.iter().map(|op| op.name).collect();
-        Error::usage(format!("no operation is called \"{name}\""), format!("choose from {}", names.join(", ")))
+        Error::usage(
+            format!("no operation is called \"{name}\""),
+            format!("choose from {}", names.join(", ")),
+        )
     })
 }
 
@@ -85,7 +115,11 @@ fn split_variant(variant: &str) -> (&str, Option<&str>) {
 }
 
 /// The variants of an operation: its forms, each with the families of kernels that an adapter can run it by.
-fn variants_of(device: &Device, forms: &[&str], families: fn(&Gpu, &str) -> Vec<&'static str>) -> Vec<String> {
+fn variants_of(
+    device: &Device,
+    forms: &[&str],
+    families: fn(&Gpu, &str) -> Vec<&'static str>,
+) -> Vec<String> {
     let Device::Gpu(gpu) = device else { return forms.iter().map(ToString::to_string).collect() };
     forms
         .iter()

@@ -49,6 +49,11 @@ pub(super) fn shapes(effort: Effort) -> Vec<Vec<usize>> {
     shapes
 }
 
+/// Rows have at least one feature.
+pub(super) fn fit(shape: &mut [usize]) {
+    shape[2] = shape[2].max(1);
+}
+
 /// One operation between pairs, as its check needs it.
 pub(super) struct Pairs {
     /// The row of the table, for messages.

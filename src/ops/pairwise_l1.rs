@@ -1,6 +1,6 @@
 //! Manhattan distances between two sets of rows.
 
-mod gpu;
+pub(crate) mod gpu;
 
 use super::pairs::{self, Pairs, widen};
 use super::{Op, same_device, variants_of, wrong_dtypes};
@@ -16,11 +16,12 @@ pub static OP: Op = Op {
     summary: "Manhattan distances between all pairs of two sets of rows, exact for pixels",
     dimensions: &["queries", "rows", "features"],
     tolerance: "exact (u8), dot of features (f32)",
-    kernels: gpu::KERNELS,
+    shaders: gpu::shaders,
     flops: |s| 2.0 * (s[0] * s[1] * s[2]) as f64,
     bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + s[0] * s[1]) as f64,
     variants: |device| variants_of(device, &["u8", "f32"], gpu::families),
     shapes: pairs::shapes,
+    fit: pairs::fit,
     check: |device, case| pairs::check(&PAIRS, device, case),
 };
 
@@ -56,20 +57,16 @@ fn run(x: &Tensor, y: &Tensor, family: Option<&str>) -> Result<Tensor> {
             Storage::U32(exact.into_iter().map(|d| d as u32).collect(), true)
         }
         (Storage::U8(x, false), Storage::U8(y, false)) => {
-            let mut out = vec![0; queries * rows];
-            cpu::pairwise_l1::pairwise_l1_u8(x, y, features, &mut out);
-            Storage::U32(out.into(), false)
+            Storage::U32(cpu::pairwise_l1::bytes(x, y, features).into(), false)
         }
-        (Storage::F32(x), Storage::F32(y)) => {
-            let mut out = vec![0.0; queries * rows];
-            cpu::pairwise_l1::pairwise_l1(x, y, features, &mut out);
-            Storage::F32(out.into())
-        }
-        (Storage::Gpu(gpu, x, DType::U8), Storage::Gpu(_, y, DType::U8)) => {
-            Storage::Gpu(gpu.clone(), gpu::record_u8(gpu, family, x, y, shape)?, DType::U32)
-        }
-        (Storage::Gpu(gpu, x, DType::Real), Storage::Gpu(_, y, DType::Real)) => {
-            Storage::Gpu(gpu.clone(), gpu::record_f32(gpu, family, x, y, shape)?, DType::Real)
+        (Storage::F32(x), Storage::F32(y)) => Storage::F32(cpu::pairwise_l1::floats(x, y, features).into()),
+        (Storage::Gpu(gpu, x, dtype @ (DType::U8 | DType::Real)), Storage::Gpu(_, y, y_dtype))
+            if dtype == y_dtype =>
+        {
+            let bytes = *dtype == DType::U8;
+            let out = gpu.alloc(4 * (queries * rows) as u64)?;
+            gpu::record(gpu, family, bytes, [x, y, &out], shape)?;
+            Storage::Gpu(gpu.clone(), out, if bytes { DType::U32 } else { DType::Real })
         }
         _ => return Err(wrong_dtypes(NAME, &[x, y], "two tensors of pixels or two real ones")),
     };

@@ -1,8 +1,7 @@
 //! Squared Euclidean distances between two sets of rows.
 
-mod gpu;
+pub(crate) mod gpu;
 
-pub(crate) use self::gpu::record_u8;
 use super::pairs::{self, Pairs, widen};
 use super::{Op, same_device, variants_of, wrong_dtypes};
 use crate::error::Result;
@@ -17,11 +16,12 @@ pub static OP: Op = Op {
     summary: "squared Euclidean distances between all pairs of two sets of rows, exact for pixels",
     dimensions: &["queries", "rows", "features"],
     tolerance: "exact (u8), dot of features (f32)",
-    kernels: gpu::KERNELS,
+    shaders: gpu::shaders,
     flops: |s| 2.0 * (s[0] * s[1] * s[2]) as f64,
     bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + s[0] * s[1]) as f64,
     variants: |device| variants_of(device, &["u8", "direct", "expanded"], gpu::families),
     shapes: pairs::shapes,
+    fit: pairs::fit,
     check: |device, case| pairs::check(&PAIRS, device, case),
 };
 
@@ -76,18 +76,12 @@ fn run(x: &Tensor, y: &Tensor, form: Form, family: Option<&str>) -> Result<Tenso
             Storage::U32(exact.into_iter().map(|d| d as u32).collect(), true)
         }
         (Storage::U8(x, false), Storage::U8(y, false)) => {
-            let mut out = vec![0; queries * rows];
-            cpu::pairwise_l2::pairwise_l2_u8(x, y, features, &mut out);
-            Storage::U32(out.into(), false)
+            Storage::U32(cpu::pairwise_l2::bytes(x, y, features).into(), false)
         }
-        (Storage::F32(x), Storage::F32(y)) => {
-            let mut out = vec![0.0; queries * rows];
-            match form {
-                Form::Direct => cpu::pairwise_l2::pairwise_l2_direct(x, y, features, &mut out),
-                Form::Expanded => cpu::pairwise_l2::pairwise_l2_expanded(x, y, features, &mut out),
-            }
-            Storage::F32(out.into())
-        }
+        (Storage::F32(x), Storage::F32(y)) => Storage::F32(match form {
+            Form::Direct => cpu::pairwise_l2::direct(x, y, features).into(),
+            Form::Expanded => cpu::pairwise_l2::expanded(x, y, features).into(),
+        }),
         (Storage::Gpu(gpu, x, DType::U8), Storage::Gpu(_, y, DType::U8)) => {
             Storage::Gpu(gpu.clone(), gpu::record_u8(gpu, family, x, y, shape)?, DType::U32)
         }

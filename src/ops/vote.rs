@@ -18,11 +18,12 @@ pub static OP: Op = Op {
     summary: "the class with most votes, or the largest weight, among the neighbours of each query",
     dimensions: &["queries", "k", "classes"],
     tolerance: "exact",
-    kernels: gpu::KERNELS,
+    shaders: gpu::shaders,
     flops: |s| (s[0] * s[1]) as f64,
     bytes: |s| 4.0 * (s[0] * (s[1] + 1)) as f64,
     variants: |device| variants_of(device, &["uniform", "weighted"], gpu::families),
     shapes,
+    fit,
     check,
 };
 
@@ -69,16 +70,23 @@ fn run(labels: &Tensor, weights: Option<&Tensor>, classes: usize, family: Option
         }
         (Storage::U32(labels, true), Some(Storage::F64(weights))) => {
             let each = labels.chunks_exact(k).zip(weights.chunks_exact(k));
-            Storage::U32(each.map(|(labels, weights)| reference::vote::vote(labels, weights, classes)).collect(), true)
+            Storage::U32(
+                each.map(|(labels, weights)| reference::vote::vote(labels, weights, classes)).collect(),
+                true,
+            )
         }
-        (Storage::U32(labels, false), None) => Storage::U32(cpu::vote::vote(labels, None, k, classes).into(), false),
+        (Storage::U32(labels, false), None) => {
+            Storage::U32(cpu::vote::vote(labels, None, k, classes).into(), false)
+        }
         (Storage::U32(labels, false), Some(Storage::F32(weights))) => {
             let weights: Vec<f64> = weights.iter().copied().map(f64::from).collect();
             Storage::U32(cpu::vote::vote(labels, Some(&weights), k, classes).into(), false)
         }
-        (Storage::Gpu(gpu, labels, DType::U32), None) => {
-            Storage::Gpu(gpu.clone(), gpu::record(gpu, family, labels, None, [queries, k, classes])?, DType::U32)
-        }
+        (Storage::Gpu(gpu, labels, DType::U32), None) => Storage::Gpu(
+            gpu.clone(),
+            gpu::record(gpu, family, labels, None, [queries, k, classes])?,
+            DType::U32,
+        ),
         (Storage::Gpu(gpu, labels, DType::U32), Some(Storage::Gpu(_, weights, DType::Real))) => {
             let elected = gpu::record(gpu, family, labels, Some(weights), [queries, k, classes])?;
             Storage::Gpu(gpu.clone(), elected, DType::U32)
@@ -92,11 +100,17 @@ fn run(labels: &Tensor, weights: Option<&Tensor>, classes: usize, family: Option
 }
 
 fn shapes(effort: Effort) -> Vec<Vec<usize>> {
-    let mut shapes = vec![vec![0, 3, 2], vec![1, 1, 1], vec![65, 7, 10], vec![63, 64, 3], vec![127, 10, 1000]];
+    let mut shapes =
+        vec![vec![0, 3, 2], vec![1, 1, 1], vec![65, 7, 10], vec![63, 64, 3], vec![127, 10, 1000]];
     if effort == Effort::Full {
         shapes.extend([vec![3, 2048, 100], vec![70_000, 5, 10]]);
     }
     shapes
+}
+
+fn fit(shape: &mut [usize]) {
+    shape[1] = shape[1].max(1);
+    shape[2] = shape[2].max(1);
 }
 
 fn check(device: &Device, case: &Case) -> Result<Worst> {

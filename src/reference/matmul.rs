@@ -5,7 +5,13 @@ use crate::tolerance::Bounded;
 /// C = op(A)·op(B) for one matrix: cᵢⱼ = Σₚ aᵢₚ·bₚⱼ, with magnitudes Σₚ |aᵢₚ||bₚⱼ|.
 ///
 /// `a` is m×k row-major (k×m when `a_transposed`), `b` is k×n (n×k when `b_transposed`); returns m×n.
-pub fn matmul(a: &[f64], b: &[f64], [m, n, k]: [usize; 3], a_transposed: bool, b_transposed: bool) -> Vec<Bounded> {
+pub fn matmul(
+    a: &[f64],
+    b: &[f64],
+    [m, n, k]: [usize; 3],
+    a_transposed: bool,
+    b_transposed: bool,
+) -> Vec<Bounded> {
     let mut c = Vec::with_capacity(m * n);
     for i in 0..m {
         for j in 0..n {

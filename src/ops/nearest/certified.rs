@@ -170,7 +170,8 @@ impl Columns {
     /// Fixed blocks of rows, combined in order: the same sums for any number of threads.
     fn of<T: Copy + Into<f64> + Sync>(values: &[T], features: usize) -> Self {
         const BLOCK: usize = 1024;
-        let blocks: Vec<Self> = values.par_chunks(BLOCK * features).map(|block| Self::of_block(block, features)).collect();
+        let blocks: Vec<Self> =
+            values.par_chunks(BLOCK * features).map(|block| Self::of_block(block, features)).collect();
         blocks.into_iter().fold(Self::empty(features), |mut all, block| {
             for i in 0..features {
                 all.sum[i] += block.sum[i];

@@ -9,13 +9,15 @@ mod certified;
 mod gpu;
 mod neighbors;
 mod scan;
+mod table;
 
 use rayon::prelude::*;
 
 use self::certified::{Frame, QueryFrame};
 pub use self::neighbors::Neighbors;
 use self::scan::{ByteForm, ByteIndex, scan_bytes, scan_floats};
-use crate::cpu::exact;
+pub use self::table::OP as TABLE_ROW;
+use crate::cpu::{self, exact};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::order::{self, Ordered};
@@ -73,7 +75,12 @@ impl<'a> Index<'a> {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is no row or more than 2³²−1.
-    pub fn new(device: &Device, metric: Metric, train: RowsRef<'a>, memory_limit: Option<u64>) -> Result<Self> {
+    pub fn new(
+        device: &Device,
+        metric: Metric,
+        train: RowsRef<'a>,
+        memory_limit: Option<u64>,
+    ) -> Result<Self> {
         if train.is_empty() {
             return Err(Error::shape(OP, "the training set has no rows", "give at least one training row"));
         }
@@ -100,13 +107,7 @@ impl<'a> Index<'a> {
     /// [`Error::Shape`] when the feature counts differ, or k is 0 or exceeds the number of training rows;
     /// [`Error::Device`] when the device fails.
     pub fn search(&self, queries: RowsRef<'_>, k: usize) -> Result<(Neighbors, Certificate)> {
-        if queries.features() != self.train.features() {
-            return Err(Error::shape(
-                OP,
-                format!("queries have {} features, training rows {}", queries.features(), self.train.features()),
-                "use the same features in the same order for both",
-            ));
-        }
+        self.check_features(queries)?;
         if k == 0 || k > self.train.len() {
             return Err(Error::shape(
                 OP,
@@ -124,7 +125,53 @@ impl<'a> Index<'a> {
         Ok((Neighbors::from_pairs(self.metric, k, pairs), certificate))
     }
 
-    fn search_batch(&self, queries: RowsRef<'_>, k: usize, pairs: &mut Vec<(f64, u32)>) -> Result<Certificate> {
+    /// All distances between `queries` (Q × D) and the training rows: Q×N, in the metric's own unit, exact (pixels) or
+    /// as the 64-bit definition rounds them. Computed on the host, whatever the device, for there is no use of the
+    /// whole matrix but to be written or drawn.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the feature counts differ.
+    pub fn distances(&self, queries: RowsRef<'_>) -> Result<Vec<f64>> {
+        self.check_features(queries)?;
+        let integers = match (byte_form(self.metric, self.train), queries.values()) {
+            (Some((ByteForm::SqEuclidean, rows)), ValuesRef::U8(queries)) => {
+                Some(cpu::pairwise_l2::bytes(queries, rows, self.train.features()))
+            }
+            (Some((ByteForm::L1, rows)), ValuesRef::U8(queries)) => {
+                Some(cpu::pairwise_l1::bytes(queries, rows, self.train.features()))
+            }
+            _ => None,
+        };
+        if let Some(integers) = integers {
+            return Ok(integers.into_iter().map(|rank| self.metric.distance(f64::from(rank))).collect());
+        }
+        let ids: Vec<u32> = (0..self.train.len() as u32).collect();
+        let each = wide(queries);
+        let blocks = each.par_chunks_exact(queries.features()).map(|query| {
+            let mut ranks = Vec::with_capacity(ids.len());
+            exact::ranks(self.metric, query, self.train, &ids, &mut ranks);
+            ranks.into_iter().map(|rank| self.metric.distance(rank)).collect::<Vec<_>>()
+        });
+        Ok(blocks.collect::<Vec<_>>().concat())
+    }
+
+    fn check_features(&self, queries: RowsRef<'_>) -> Result<()> {
+        if queries.features() == self.train.features() {
+            return Ok(());
+        }
+        Err(Error::shape(
+            OP,
+            format!("queries have {} features, training rows {}", queries.features(), self.train.features()),
+            "use the same features in the same order for both",
+        ))
+    }
+
+    fn search_batch(
+        &self,
+        queries: RowsRef<'_>,
+        k: usize,
+        pairs: &mut Vec<(f64, u32)>,
+    ) -> Result<Certificate> {
         let at_once = Certificate { at_once: queries.len(), redone: 0 };
         match (&self.plan, queries.values()) {
             (Plan::Definition, _) => {
@@ -142,7 +189,8 @@ impl<'a> Index<'a> {
             }
             // Pixels were prepared for, but these queries are not pixels.
             (Plan::Bytes(_), ValuesRef::F32(_)) => {
-                let frame = Frame::new(self.metric, self.train, scan::roundings(&self.device, self.train.features()));
+                let frame =
+                    Frame::new(self.metric, self.train, scan::roundings(&self.device, self.train.features()));
                 self.search_certified(&frame, queries, k, pairs)
             }
             (Plan::Certified(frame), _) => self.search_certified(frame, queries, k, pairs),
@@ -181,7 +229,13 @@ impl<'a> Index<'a> {
                     let bound = frame.lower_bound(query_frame, last);
                     let ids: Vec<u32> = candidates.iter().map(|&candidate| order::index(candidate)).collect();
                     let mut ranks = Vec::with_capacity(kept);
-                    exact::ranks(self.metric, &wide(queries.range(query..query + 1)), self.train, &ids, &mut ranks);
+                    exact::ranks(
+                        self.metric,
+                        &wide(queries.range(query..query + 1)),
+                        self.train,
+                        &ids,
+                        &mut ranks,
+                    );
                     let mut nearest: Vec<(f64, u32)> = ranks.into_iter().zip(ids).collect();
                     nearest.sort_unstable_by(exact::order);
                     nearest.truncate(k);

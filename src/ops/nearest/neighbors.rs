@@ -27,9 +27,14 @@ impl Neighbors {
     /// # Errors
     /// [`Error::Shape`] when the lengths differ, are no multiple of `k`, or a query's pairs are not in order.
     pub fn from_parts(metric: Metric, k: usize, rows: Vec<u32>, ranks: Vec<f64>) -> Result<Self> {
-        let refuse = |problem: String| Err(Error::shape("nearest", problem, "pass what a search returned, unchanged"));
+        let refuse =
+            |problem: String| Err(Error::shape("nearest", problem, "pass what a search returned, unchanged"));
         if rows.len() != ranks.len() || k == 0 || !rows.len().is_multiple_of(k) {
-            return refuse(format!("{} rows and {} ranks are not queries × k = {k}", rows.len(), ranks.len()));
+            return refuse(format!(
+                "{} rows and {} ranks are not queries × k = {k}",
+                rows.len(),
+                ranks.len()
+            ));
         }
         let answer = Self { metric, k, rows, ranks };
         for query in 0..answer.queries() {
@@ -88,6 +93,14 @@ impl Neighbors {
         Self::from_pairs(self.metric, k, pairs)
     }
 
+    /// The same neighbours with row numbers counted from `first` less: a part's rows become rows of the whole.
+    ///
+    /// Numbers beyond 2³²−1 do not occur: a training set has no more rows.
+    pub fn shifted(mut self, first: u32) -> Self {
+        self.rows.iter_mut().for_each(|row| *row = row.saturating_add(first));
+        self
+    }
+
     /// The nearest `k` of each query over several parts of one training set. `parts` holds for each part its answer
     /// and the number of its first row in the whole; parts hold distinct rows.
     ///
@@ -98,7 +111,8 @@ impl Neighbors {
         let refuse = |problem: String| Error::shape("nearest", problem, "merge the shards of one search");
         let (first, _) = parts.first().ok_or_else(|| refuse("no part to merge".into()))?;
         let queries = first.queries();
-        if let Some((odd, _)) = parts.iter().find(|(p, _)| p.metric != first.metric || p.queries() != queries) {
+        if let Some((odd, _)) = parts.iter().find(|(p, _)| p.metric != first.metric || p.queries() != queries)
+        {
             return Err(refuse(format!(
                 "parts differ: {:?} with {queries} queries and {:?} with {}",
                 first.metric,
@@ -115,7 +129,8 @@ impl Neighbors {
             let mut all = Vec::with_capacity(together);
             for (part, offset) in parts {
                 for (rank, row) in part.pairs(query) {
-                    let row = row.checked_add(*offset).ok_or_else(|| refuse("row numbers exceed 2³²−1".into()))?;
+                    let row =
+                        row.checked_add(*offset).ok_or_else(|| refuse("row numbers exceed 2³²−1".into()))?;
                     all.push((rank, row));
                 }
             }

@@ -3,8 +3,8 @@
 use super::certified::Frame;
 use super::gpu;
 use crate::cpu;
-pub(super) use crate::cpu::nearest::{ByteForm, MAX_BYTE_FEATURES};
 use crate::cpu::nearest::{Best, ByteQueries, ByteStats, FloatQueries, byte_stats, dot_of_key};
+pub(super) use crate::cpu::nearest::{ByteForm, MAX_BYTE_FEATURES};
 use crate::device::Device;
 use crate::error::Result;
 use crate::reference::nearest::Metric;

@@ -1,0 +1,289 @@
+// C[b] = alpha·op(A[b])·op(B[b]) for a batch of matrices, each operand as stored (N) or transposed (T).
+// With EPILOGUE the rest of a layer is done before the only write: C = max(lowest, C + rows[i] + columns[j]).
+//
+// 2·m·n·k FLOPs over 4·(m·k + k·n + m·n) bytes: how often an operand is read again decides the speed.
+//
+// Constants: A_T, B_T     1 where that operand is stored transposed
+//            ALIGNED      1 where all contiguous dimensions are multiples of 4, so that rows start on vectors
+//            TAIL         1 where k is no multiple of 4
+//            EPILOGUE     1 with the epilogue; the two vectors are not read without
+//            LANES        invocations that share the rows of A in `registers`: the subgroup's size, or 1 without subgroups
+//            SHARED       1 where they share through subgroup broadcasts
+//            GROUP        invocations of a workgroup of `registers`: LANES where SHARED
+//            ROWS, COLUMNS  the tile of `registers`, multiples of 4·LANES
+//            TILED        1 for the entry `tiles`, 0 for `registers`
+//            TILE_M, TILE_N, DEPTH  the tile of `tiles`: multiples of 64, and how much of k is in workgroup memory
+//
+// registers: for software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a
+//   tile of C; each lane loads its share of the rows of A once and broadcasts it. 64 × 64 by 8 lanes: a step of 4 in k takes 16 vector
+//   loads a lane for 8192 FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and
+//   skinny matrices use on any adapter, with tiles of 4 × 4.
+// tiles: for GPUs, 256 invocations share a tile in workgroup memory. See there.
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    // Tiles down, across, and in all matrices of the batch.
+    tiles_m: u32,
+    tiles_n: u32,
+    tiles: u32,
+    // Elements from one matrix of the batch to the next; 0 where all share one.
+    a_batch: u32,
+    b_batch: u32,
+    c_batch: u32,
+    // Elements from one row of C to the next.
+    c_row: u32,
+    alpha: f32,
+    lowest: f32,
+}
+
+//! unroll x 0..ALIGNED
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+fn a_vector(at: u32) -> vec4<f32> { return a[at / 4u]; }
+fn b_vector(at: u32) -> vec4<f32> { return b[at / 4u]; }
+fn a_value(at: u32) -> f32 { return a[at / 4u][at % 4u]; }
+fn b_value(at: u32) -> f32 { return b[at / 4u][at % 4u]; }
+//! end
+//! unroll x ALIGNED..1
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+fn a_vector(at: u32) -> vec4<f32> { return vec4(a[at], a[at + 1u], a[at + 2u], a[at + 3u]); }
+fn b_vector(at: u32) -> vec4<f32> { return vec4(b[at], b[at + 1u], b[at + 2u], b[at + 3u]); }
+fn a_value(at: u32) -> f32 { return a[at]; }
+fn b_value(at: u32) -> f32 { return b[at]; }
+//! end
+@group(0) @binding(2) var<storage, read> rows: array<f32>;
+@group(0) @binding(3) var<storage, read> columns: array<f32>;
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+@group(1) @binding(0) var<uniform> params: Params;
+
+struct Tile {
+    row: u32,
+    column: u32,
+    batch: u32,
+}
+
+// Neighbouring tiles share the larger operand, so that it is read once while the smaller one stays in the cache.
+fn tile_at(index: u32, height: u32, width: u32) -> Tile {
+    let in_matrix = params.tiles_m * params.tiles_n;
+    let rest = index % in_matrix;
+    if params.m <= params.n {
+        return Tile(rest % params.tiles_m * height, rest / params.tiles_m * width, index / in_matrix);
+    }
+    return Tile(rest / params.tiles_n * height, rest % params.tiles_n * width, index / in_matrix);
+}
+
+fn store(batch: u32, row: u32, column: u32, sum: f32) {
+    if row < params.m && column < params.n {
+        var value = params.alpha * sum;
+        if EPILOGUE == 1u {
+            value = max(params.lowest, value + (rows[row] + columns[column]));
+        }
+        c[batch * params.c_batch + row * params.c_row + column] = value;
+    }
+}
+
+// A vector that reaches beyond k must contribute nothing: zero, on both sides, because the neighbours it has read may be infinite.
+fn in_depth(vector: vec4<f32>, p: u32, step: u32, along_k: bool) -> vec4<f32> {
+    if TAIL == 0u {
+        return vector;
+    }
+    if along_k {
+        return select(vec4(0.0), vector, vec4(p) + vec4(0u, 1u, 2u, 3u) < vec4(params.k));
+    }
+    return select(vec4(0.0), vector, p + step < params.k);
+}
+
+//! unroll z TILED..1
+// Rows and columns beyond the edge repeat the last one, and `store` drops what they give. Where a vector crosses the edge it reads
+// elements of the next row, or beyond the buffer what WebGPU returns there: both only reach sums that are dropped.
+@compute @workgroup_size(GROUP)
+fn registers(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let lane = select(0u, local, SHARED == 1u);
+    let index = linear_index(group, groups) * (GROUP / LANES) + local / LANES;
+    if index >= params.tiles {
+        return;
+    }
+    let tile = tile_at(index, ROWS, COLUMNS);
+    // A lane's row (u, w) is 4u + w rows of lanes down where its vectors lie along k, else component w of its vector u.
+    let a_step = select(1u, params.m, A_T == 1u);
+    let b_step = select(params.n, 1u, B_T == 1u);
+    //! unroll u 0..ROWS/LANES/4
+    //! unroll w 0..4
+    var a_at_$u_$w = tile.batch * params.a_batch;
+    if A_T == 1u {
+        a_at_$u_$w += min(tile.row + (LANES * $u + lane) * 4u, params.m - 1u) + $w * params.m;
+    } else {
+        a_at_$u_$w += min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.k;
+    }
+    //! end
+    //! end
+    //! unroll v 0..COLUMNS/LANES/4
+    //! unroll w 0..4
+    var b_at_$v_$w = tile.batch * params.b_batch;
+    if B_T == 1u {
+        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u + $w, params.n - 1u) * params.k;
+    } else {
+        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u, params.n - 1u) + $w * params.n;
+    }
+    //! end
+    //! unroll u 0..ROWS/LANES/4
+    //! unroll w 0..4
+    //! unroll l 0..LANES
+    var sum_$u_$w_$l_$v = vec4<f32>();
+    //! end
+    //! end
+    //! end
+    //! end
+    for (var p = 0u; p < params.k; p += 4u) {
+        //! unroll u 0..ROWS/LANES/4
+        var a_$u = mat4x4<f32>(
+            //! unroll w 0..4
+            in_depth(a_vector(a_at_$u_$w + p * a_step), p, $w, A_T == 0u),
+            //! end
+        );
+        if A_T == 1u {
+            a_$u = transpose(a_$u);
+        }
+        //! end
+        //! unroll v 0..COLUMNS/LANES/4
+        var b_$v = mat4x4<f32>(
+            //! unroll w 0..4
+            in_depth(b_vector(b_at_$v_$w + p * b_step), p, $w, B_T == 1u),
+            //! end
+        );
+        if B_T == 1u {
+            b_$v = transpose(b_$v);
+        }
+        //! end
+        // The four products of a sum stand together: its registers are then loaded and spilled once a step.
+        //! unroll u 0..ROWS/LANES/4
+        //! unroll w 0..4
+        //! unroll l 0..LANES
+        {
+            //! unroll x 0..SHARED
+            //! unroll s 0..4
+            let term_$s = subgroupBroadcast(a_$u[$w][$s], u32($l));
+            //! end
+            //! end
+            //! unroll x SHARED..1
+            //! unroll s 0..4
+            let term_$s = a_$u[$w][$s];
+            //! end
+            //! end
+            //! unroll v 0..COLUMNS/LANES/4
+            //! unroll s 0..4
+            sum_$u_$w_$l_$v = fma(vec4(term_$s), b_$v[$s], sum_$u_$w_$l_$v);
+            //! end
+            //! end
+        }
+        //! end
+        //! end
+        //! end
+    }
+    //! unroll u 0..ROWS/LANES/4
+    //! unroll w 0..4
+    //! unroll l 0..LANES
+    {
+        let row = tile.row + select((4u * $u + $w) * LANES + $l, (LANES * $u + $l) * 4u + $w, A_T == 1u);
+        //! unroll v 0..COLUMNS/LANES/4
+        //! unroll s 0..4
+        store(tile.batch, row, tile.column + (LANES * $v + lane) * 4u + $s, sum_$u_$w_$l_$v[$s]);
+        //! end
+        //! end
+    }
+    //! end
+    //! end
+    //! end
+}
+//! end
+
+//! unroll z 0..TILED
+const A_LINE: u32 = TILE_M + 4u;
+const B_LINE: u32 = TILE_N + 4u;
+
+var<workgroup> a_chunk: array<f32, DEPTH * A_LINE>;
+var<workgroup> b_chunk: array<f32, DEPTH * B_LINE>;
+
+// 16 x 16 invocations, each with TILE_M/16 x TILE_N/16 sums. On paper, for 128 x 128 and DEPTH = 8:
+//   workgroup memory  2 * 8 * 132 * 4 = 8,448 bytes
+//   device memory     a chunk loads 2 * 128 * 8 values and does 128 * 128 * 8 * 2 FLOPs: 32 FLOPs a byte
+//   workgroup memory  a step loads 16 values for 128 FLOPs: 2 FLOPs a byte
+//   registers         64 sums + 16 operands + about 20: two workgroups of 256 fill a 64 Ki register file to 78 %
+// 64 x 64 makes four times the workgroups of a small C and keeps a large GPU occupied. Rows in workgroup memory are 4
+// values longer than needed, or the eight values of a row that neighbouring invocations store would meet in one bank.
+@compute @workgroup_size(16, 16)
+fn tiles(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_id) id: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = linear_index(group, groups);
+    // Surplus groups do the last tile's work again and store nothing: barriers need all invocations.
+    let tile = tile_at(min(index, params.tiles - 1u), TILE_M, TILE_N);
+    let a_start = tile.batch * params.a_batch;
+    let b_start = tile.batch * params.b_batch;
+    //! unroll i 0..TILE_M/64
+    //! unroll r 0..4
+    //! unroll j 0..TILE_N/64
+    var sum_$i_$r_$j = vec4<f32>();
+    //! end
+    //! end
+    //! end
+    for (var start = 0u; start < params.k; start += DEPTH) {
+        for (var e = lane; e < DEPTH * TILE_M; e += 256u) {
+            // Consecutive invocations read consecutive addresses, along k or along m.
+            let p = select(e % DEPTH, e / TILE_M, A_T == 1u);
+            let i = select(e / DEPTH, e % TILE_M, A_T == 1u);
+            var value = 0.0;
+            if tile.row + i < params.m && start + p < params.k {
+                let across = (tile.row + i) * params.k + start + p;
+                value = a_value(a_start + select(across, (start + p) * params.m + tile.row + i, A_T == 1u));
+            }
+            a_chunk[p * A_LINE + i] = value;
+        }
+        for (var e = lane; e < DEPTH * TILE_N; e += 256u) {
+            let p = select(e / TILE_N, e % DEPTH, B_T == 1u);
+            let j = select(e % TILE_N, e / DEPTH, B_T == 1u);
+            var value = 0.0;
+            if tile.column + j < params.n && start + p < params.k {
+                let across = (start + p) * params.n + tile.column + j;
+                value = b_value(b_start + select(across, (tile.column + j) * params.k + start + p, B_T == 1u));
+            }
+            b_chunk[p * B_LINE + j] = value;
+        }
+        workgroupBarrier();
+        for (var p = 0u; p < DEPTH; p++) {
+            //! unroll j 0..TILE_N/64
+            let b_at_$j = p * B_LINE + 64u * $j + 4u * id.x;
+            let b_$j = vec4<f32>(b_chunk[b_at_$j], b_chunk[b_at_$j + 1u], b_chunk[b_at_$j + 2u], b_chunk[b_at_$j + 3u]);
+            //! end
+            //! unroll i 0..TILE_M/64
+            //! unroll r 0..4
+            let a_$i_$r = vec4<f32>(a_chunk[p * A_LINE + 64u * $i + 4u * id.y + $r]);
+            //! unroll j 0..TILE_N/64
+            sum_$i_$r_$j = fma(a_$i_$r, b_$j, sum_$i_$r_$j);
+            //! end
+            //! end
+            //! end
+        }
+        workgroupBarrier();
+    }
+    if index >= params.tiles { return; }
+    //! unroll i 0..TILE_M/64
+    //! unroll r 0..4
+    //! unroll j 0..TILE_N/64
+    //! unroll s 0..4
+    store(tile.batch, tile.row + 64u * $i + 4u * id.y + $r, tile.column + 64u * $j + 4u * id.x + $s, sum_$i_$r_$j[$s]);
+    //! end
+    //! end
+    //! end
+    //! end
+}
+//! end

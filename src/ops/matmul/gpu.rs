@@ -1,0 +1,259 @@
+//! Matrix products on an adapter.
+
+use crate::cpu::matmul::MatmulShape;
+use crate::error::{Error, Result};
+use crate::gpu::limits::LOOP_ROUNDS;
+use crate::gpu::{Access, Buffer, Gpu, Kernel, Launch, Params};
+use crate::ops::Shader;
+
+crate::params! {
+    /// Parameters of `matmul.wgsl`.
+    struct MatmulParams {
+        m: u32,
+        n: u32,
+        k: u32,
+        tiles_m: u32,
+        tiles_n: u32,
+        tiles: u32,
+        a_batch: u32,
+        b_batch: u32,
+        c_batch: u32,
+        c_row: u32,
+        alpha: f32,
+        lowest: f32,
+    }
+}
+
+const fn kernel(entry: &'static str, subgroup: bool) -> Kernel {
+    Kernel {
+        op: super::NAME,
+        source: include_str!("../../../shaders/matmul.wgsl"),
+        entry,
+        buffers: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
+        fields: MatmulParams::FIELDS,
+        subgroup,
+        native: false,
+    }
+}
+
+static REGISTERS: Kernel = kernel("registers", false);
+// The same entry: with SHARED = 1 it broadcasts across a subgroup.
+static SUBGROUP: Kernel = kernel("registers", true);
+static TILES: Kernel = kernel("tiles", false);
+
+/// How a product is computed: a family of kernels with its tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    family: Family,
+    /// Rows and columns of C that a tile covers.
+    tile: [usize; 2],
+    /// Invocations that share a tile (`registers`), of a workgroup of `group`.
+    lanes: usize,
+    group: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Registers,
+    Subgroup,
+    Tiles,
+}
+
+impl Family {
+    const ALL: [Self; 3] = [Self::Registers, Self::Subgroup, Self::Tiles];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Registers => "registers",
+            Self::Subgroup => "subgroup",
+            Self::Tiles => "tiles",
+        }
+    }
+
+    fn kernel(self) -> &'static Kernel {
+        match self {
+            Self::Registers => &REGISTERS,
+            Self::Subgroup => &SUBGROUP,
+            Self::Tiles => &TILES,
+        }
+    }
+
+    /// Subgroup tiles are written for one size of subgroup, which must divide them.
+    fn runs_on(self, subgroup: Option<u32>) -> bool {
+        self != Self::Subgroup || subgroup.is_some_and(|lanes| [4, 8, 16].contains(&lanes))
+    }
+}
+
+/// Multiprocessors of a large GPU: a product should have at least as many tiles.
+const OCCUPIED: usize = 128;
+
+impl Plan {
+    /// The family for an adapter, and the largest tile that leaves enough tiles or is not mostly empty.
+    fn choose(shape: MatmulShape, software: bool, subgroup: Option<u32>, family: Option<Family>) -> Self {
+        let small = shape.m.min(shape.n) <= 8;
+        let family = family.unwrap_or(match software {
+            _ if small => Family::Registers,
+            true if Family::Subgroup.runs_on(subgroup) => Family::Subgroup,
+            true => Family::Registers,
+            false => Family::Tiles,
+        });
+        let lanes = subgroup.map_or(1, |lanes| lanes as usize);
+        match family {
+            Family::Registers => Self { family, tile: [4, 4], lanes: 1, group: 64 },
+            // 64 × 64 for 8 lanes; a tile holds at least a vector a lane.
+            Family::Subgroup => {
+                let side = |n: usize| if n > 4 * lanes { 64.max(4 * lanes) } else { 4 * lanes };
+                Self { family, tile: [side(shape.m), side(shape.n)], lanes, group: lanes }
+            }
+            Family::Tiles => {
+                let tiles = shape.batch * shape.m.div_ceil(128) * shape.n.div_ceil(128);
+                let side = if tiles >= OCCUPIED { 128 } else { 64 };
+                Self { family, tile: [side; 2], lanes: 1, group: 1 }
+            }
+        }
+    }
+
+    fn constants(self, shape: MatmulShape, epilogue: bool) -> Vec<(&'static str, u32)> {
+        let whole = |n: usize| n.is_multiple_of(4);
+        let along =
+            |transposed: bool, rows: usize, columns: usize| whole(if transposed { rows } else { columns });
+        let aligned =
+            along(shape.a_transposed, shape.m, shape.k) && along(shape.b_transposed, shape.k, shape.n);
+        let [tile_m, tile_n] = if self.family == Family::Tiles { self.tile } else { [64; 2] };
+        let [rows, columns] = if self.family == Family::Tiles { [4; 2] } else { self.tile };
+        [
+            ("A_T", usize::from(shape.a_transposed)),
+            ("B_T", usize::from(shape.b_transposed)),
+            ("ALIGNED", usize::from(aligned)),
+            ("TAIL", usize::from(!whole(shape.k))),
+            ("EPILOGUE", usize::from(epilogue)),
+            ("LANES", if self.family == Family::Subgroup { self.lanes } else { 1 }),
+            ("SHARED", usize::from(self.family == Family::Subgroup)),
+            ("GROUP", if self.family == Family::Tiles { 64 } else { self.group }),
+            ("ROWS", rows),
+            ("COLUMNS", columns),
+            ("TILED", usize::from(self.family == Family::Tiles)),
+            ("TILE_M", tile_m),
+            ("TILE_N", tile_n),
+            ("DEPTH", 8),
+        ]
+        .map(|(name, value)| (name, value as u32))
+        .to_vec()
+    }
+
+    /// Terms that an invocation adds in one round of its loop.
+    fn step(self) -> usize {
+        if self.family == Family::Tiles { 1 } else { 4 }
+    }
+}
+
+/// What is done to a sum before it is stored: c = max(lowest, alpha·sum + rows[i] + columns[j]).
+pub(crate) struct Epilogue<'a> {
+    pub(crate) alpha: f32,
+    pub(crate) rows: &'a Buffer,
+    pub(crate) columns: &'a Buffer,
+    pub(crate) lowest: f32,
+}
+
+/// Every kernel with the constants it meets: transposes, alignment, tails, tiles.
+pub(super) fn shaders() -> Vec<Shader> {
+    let mut all = Vec::new();
+    for family in Family::ALL {
+        for (m, n, k) in [(64, 64, 64), (63, 65, 61), (2048, 2048, 64)] {
+            for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
+                let shape = MatmulShape { batch: 1, m, n, k, a_transposed, b_transposed };
+                let plan = Plan::choose(shape, true, Some(8), Some(family));
+                for epilogue in [false, true] {
+                    all.push(Shader { kernel: family.kernel(), constants: plan.constants(shape, epilogue) });
+                }
+            }
+        }
+    }
+    all
+}
+
+pub(crate) fn families(gpu: &Gpu, _: &str) -> Vec<&'static str> {
+    let subgroup = gpu.info().subgroup_size();
+    Family::ALL.into_iter().filter(|family| family.runs_on(subgroup)).map(Family::name).collect()
+}
+
+/// Records a product; returns C.
+pub(super) fn record(
+    gpu: &Gpu,
+    family: Option<&str>,
+    a: &Buffer,
+    b: &Buffer,
+    shape: MatmulShape,
+) -> Result<Buffer> {
+    let c = gpu.alloc(4 * (shape.batch * shape.m * shape.n) as u64)?;
+    record_into(gpu, family, a, b, &c, shape, None)?;
+    Ok(c)
+}
+
+/// Records a product into `c`, with an epilogue.
+pub(crate) fn record_into(
+    gpu: &Gpu,
+    family: Option<&str>,
+    a: &Buffer,
+    b: &Buffer,
+    c: &Buffer,
+    shape: MatmulShape,
+    epilogue: Option<Epilogue<'_>>,
+) -> Result<()> {
+    let MatmulShape { batch, m, n, k, .. } = shape;
+    if batch * m * n == 0 {
+        return Ok(());
+    }
+    let named = family.and_then(|name| Family::ALL.into_iter().find(|family| family.name() == name));
+    let plan = Plan::choose(shape, gpu.info().software(), gpu.info().subgroup_size(), named);
+    if gpu.info().software() && k / plan.step() > LOOP_ROUNDS {
+        return Err(Error::device(
+            format!("matmul: k = {k} is more than a software adapter adds in one launch"),
+            "use --device cpu",
+        ));
+    }
+    let [tiles_m, tiles_n] = [m.div_ceil(plan.tile[0]), n.div_ceil(plan.tile[1])];
+    let tiles = batch * tiles_m * tiles_n;
+    let (alpha, lowest) =
+        epilogue.as_ref().map_or((1.0, f32::MIN), |epilogue| (epilogue.alpha, epilogue.lowest));
+    let (rows, columns) = epilogue.as_ref().map_or((a, a), |epilogue| (epilogue.rows, epilogue.columns));
+    let params = MatmulParams {
+        m: m as u32,
+        n: n as u32,
+        k: k as u32,
+        tiles_m: tiles_m as u32,
+        tiles_n: tiles_n as u32,
+        tiles: tiles as u32,
+        a_batch: (m * k) as u32,
+        b_batch: (k * n) as u32,
+        c_batch: (m * n) as u32,
+        c_row: n as u32,
+        alpha,
+        lowest,
+    };
+    gpu.record(&Launch {
+        kernel: plan.family.kernel(),
+        constants: &plan.constants(shape, epilogue.is_some()),
+        buffers: &[a, b, rows, columns, c],
+        params: params.bytes(),
+        groups: gpu.limits().grid((tiles * plan.lanes).div_ceil(plan.group) as u64)?,
+        work: 2 * (batch * m * n * k) as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_and_shapes_get_their_tiles() {
+        let shape = |batch, m, n| MatmulShape { batch, m, n, k: 9, a_transposed: false, b_transposed: false };
+        let plan = |shape, software, subgroup| Plan::choose(shape, software, subgroup, None);
+        assert_eq!(plan(shape(1, 512, 512), true, Some(8)).family, Family::Subgroup);
+        assert_eq!(plan(shape(1, 512, 512), true, Some(8)).tile, [64, 64]);
+        assert_eq!(plan(shape(1, 512, 512), true, None).family, Family::Registers);
+        assert_eq!(plan(shape(1000, 8, 16), true, Some(8)).family, Family::Registers);
+        assert_eq!(plan(shape(1, 512, 512), false, Some(32)).tile, [64, 64]);
+        assert_eq!(plan(shape(1, 4096, 4096), false, Some(32)).tile, [128, 128]);
+    }
+}

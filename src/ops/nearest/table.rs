@@ -1,0 +1,81 @@
+//! The search's row of the table.
+
+use super::{Index, Metric};
+use crate::device::Device;
+use crate::error::Result;
+use crate::ops::{Case, Effort, Op, wrong_case};
+use crate::reference;
+use crate::rng;
+use crate::rows::{Rows, Values};
+use crate::tolerance::{Bounded, Class, Worst, compare};
+
+/// The table's row.
+pub static OP: Op = Op {
+    name: super::OP,
+    summary: "the k nearest training rows of every query, proven exact, without the matrix of distances",
+    dimensions: &["queries", "rows", "features", "k"],
+    tolerance: "exact",
+    shaders: Vec::new,
+    flops: |s| 2.0 * (s[0] * s[1] * s[2]) as f64,
+    bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + 3 * s[0] * s[3]) as f64,
+    variants: |_| {
+        let names = METRICS.iter().map(|(name, _)| name);
+        names.flat_map(|name| ["u8", "f32"].map(|dtype| format!("{name}-{dtype}"))).collect()
+    },
+    shapes,
+    fit,
+    check,
+};
+
+const METRICS: [(&str, Metric); 5] = [
+    ("l2", Metric::L2),
+    ("sqeuclidean", Metric::SqEuclidean),
+    ("l1", Metric::L1),
+    ("cosine", Metric::Cosine),
+    ("dot", Metric::Dot),
+];
+
+fn shapes(effort: Effort) -> Vec<Vec<usize>> {
+    let mut shapes = vec![
+        vec![0, 5, 3, 2],
+        vec![1, 1, 1, 1],
+        vec![5, 64, 1, 64],
+        vec![7, 301, 13, 10],
+        vec![33, 1031, 65, 17],
+    ];
+    if effort == Effort::Full {
+        shapes.extend([vec![3, 5000, 16, 2100], vec![70, 2003, 784, 10]]);
+    }
+    shapes
+}
+
+fn fit(shape: &mut [usize]) {
+    shape[1] = shape[1].max(1);
+    shape[2] = shape[2].max(1);
+    shape[3] = 1 + shape[3] % shape[1];
+}
+
+fn check(device: &Device, case: &Case) -> Result<Worst> {
+    let wrong = || wrong_case(&OP, case);
+    let &[queries, rows, features, k] = case.shape.as_slice() else { return Err(wrong()) };
+    let (name, dtype) = case.variant.split_once('-').ok_or_else(wrong)?;
+    let (_, metric) = *METRICS.iter().find(|(known, _)| *known == name).ok_or_else(wrong)?;
+    let mut rng = rng::seeded(case.seed);
+    let mut draw = |n: usize| match dtype {
+        // Few levels, so that distances tie and the order by row is put to the test.
+        "u8" => Values::U8(rng::integers(&mut rng, n, 4).into_iter().map(|v| (v * 85) as u8).collect()),
+        _ => Values::F32(rng::reals(&mut rng, n).into_iter().map(|v| v as f32).collect()),
+    };
+    let queries = Rows::new(draw(queries * features), features)?;
+    let train = Rows::new(draw(rows * features), features)?;
+    let (found, _) = Index::new(device, metric, train.view(), None)?.search(queries.view(), k)?;
+    let wide = super::wide(train.view());
+    let want: Vec<(f64, usize)> = super::wide(queries.view())
+        .chunks_exact(features)
+        .flat_map(|query| reference::nearest::nearest(metric, query, &wide, k))
+        .collect();
+    let rows: Vec<f64> = found.rows().iter().copied().map(f64::from).collect();
+    let want_rows: Vec<Bounded> = want.iter().map(|&(_, row)| Bounded::plain(row as f64)).collect();
+    let want_ranks: Vec<Bounded> = want.iter().map(|&(rank, _)| Bounded::plain(rank)).collect();
+    Ok(compare(Class::Exact, &rows, &want_rows).max(compare(Class::Exact, found.ranks(), &want_ranks)))
+}

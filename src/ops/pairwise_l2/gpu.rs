@@ -1,0 +1,212 @@
+//! Squared distances on an adapter.
+
+use super::Form;
+use crate::cpu::matmul::MatmulShape;
+use crate::error::Result;
+use crate::gpu::{Access, Buffer, Gpu, Kernel, Launch, Params};
+use crate::ops::Shader;
+use crate::ops::matmul;
+use crate::tensor::GPU_PIXEL_ROW;
+
+crate::params! {
+    /// Parameters of `pairwise_l2.wgsl`.
+    struct L2Params {
+        queries: u32,
+        rows: u32,
+        words: u32,
+        across: u32,
+        tiles: u32,
+        scale: u32,
+    }
+}
+
+const fn kernel(entry: &'static str, subgroup: bool) -> Kernel {
+    Kernel {
+        op: super::NAME,
+        source: include_str!("../../../shaders/pairwise_l2.wgsl"),
+        entry,
+        buffers: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
+        fields: L2Params::FIELDS,
+        subgroup,
+        native: false,
+    }
+}
+
+static TILES: Kernel = kernel("tiles", false);
+static REGISTERS: Kernel = kernel("registers", false);
+static SUBGROUP: Kernel = kernel("subgroup", true);
+static NORMS: Kernel = kernel("norms", false);
+
+/// The subgroup's tile has 16 query rows, which its lanes share evenly.
+fn fits(subgroup: Option<u32>) -> Option<u32> {
+    subgroup.filter(|lanes| [4, 8, 16].contains(lanes))
+}
+
+/// Workgroup memory pays on a GPU and costs on a software adapter; there subgroups share what they load.
+fn choose(bytes: bool, software: bool, subgroup: Option<u32>) -> &'static Kernel {
+    match software {
+        true if bytes && fits(subgroup).is_some() => &SUBGROUP,
+        true => &REGISTERS,
+        false => &TILES,
+    }
+}
+
+fn constants(kernel: &Kernel, bytes: bool, lanes: u32) -> [(&'static str, u32); 4] {
+    let shared = u32::from(kernel.subgroup);
+    [("BYTES", u32::from(bytes)), ("DEPTH", 16), ("SHARED", shared), ("LANES", lanes)]
+}
+
+pub(super) fn shaders() -> Vec<Shader> {
+    let of = |kernel, bytes, lanes| Shader { kernel, constants: constants(kernel, bytes, lanes).to_vec() };
+    let plain =
+        [&TILES, &REGISTERS, &NORMS].into_iter().flat_map(|kernel| [false, true].map(|b| of(kernel, b, 8)));
+    plain.chain([4, 8, 16].map(|lanes| of(&SUBGROUP, true, lanes))).collect()
+}
+
+pub(super) fn families(gpu: &Gpu, form: &str) -> Vec<&'static str> {
+    match form {
+        // A matrix product with an epilogue.
+        "expanded" => matmul::gpu::families(gpu, "nt"),
+        "u8" if fits(gpu.info().subgroup_size()).is_some() => vec!["tiles", "registers", "subgroup"],
+        _ => vec!["tiles", "registers"],
+    }
+}
+
+/// Records distances of pixels; returns queries × rows integers.
+pub(super) fn record_u8(
+    gpu: &Gpu,
+    family: Option<&str>,
+    x: &Buffer,
+    y: &Buffer,
+    shape: [usize; 3],
+) -> Result<Buffer> {
+    let [queries, rows, features] = shape;
+    let out = gpu.alloc(4 * (queries * rows) as u64)?;
+    let (x_terms, y_terms) = (norms(gpu, true, x, queries, features)?, norms(gpu, true, y, rows, features)?);
+    record_bytes(gpu, family, [x, y, &out], shape, [&x_terms, &y_terms], 2)?;
+    Ok(out)
+}
+
+/// Records distances of real rows; returns queries × rows of them.
+pub(super) fn record_f32(
+    gpu: &Gpu,
+    family: Option<&str>,
+    x: &Buffer,
+    y: &Buffer,
+    shape: [usize; 3],
+    form: Form,
+) -> Result<Buffer> {
+    let [queries, rows, features] = shape;
+    let out = gpu.alloc(4 * (queries * rows) as u64)?;
+    match form {
+        Form::Direct => launch(gpu, family, false, [x, y, x, y, &out], shape, 0)?,
+        Form::Expanded => {
+            let (x_norms, y_norms) =
+                (norms(gpu, false, x, queries, features)?, norms(gpu, false, y, rows, features)?);
+            let epilogue =
+                matmul::gpu::Epilogue { alpha: -2.0, rows: &x_norms, columns: &y_norms, lowest: 0.0 };
+            matmul::gpu::record_into(gpu, family, x, y, &out, product(shape), Some(epilogue))?;
+        }
+    }
+    Ok(out)
+}
+
+/// Records out[i][j] = x_terms[i] + y_terms[j] − scale·(xᵢ·yⱼ) in wrapping integers between rows of pixels padded to
+/// [`GPU_PIXEL_ROW`].
+pub(crate) fn record_bytes(
+    gpu: &Gpu,
+    family: Option<&str>,
+    [x, y, out]: [&Buffer; 3],
+    shape: [usize; 3],
+    [x_terms, y_terms]: [&Buffer; 2],
+    scale: u32,
+) -> Result<()> {
+    launch(gpu, family, true, [x, y, x_terms, y_terms, out], shape, scale)
+}
+
+/// Records out[i][j] = rows[i] + bias[j] − xᵢ·yⱼ between real rows.
+pub(crate) fn record_products(
+    gpu: &Gpu,
+    [x, y, out]: [&Buffer; 3],
+    shape: [usize; 3],
+    [rows, bias]: [&Buffer; 2],
+) -> Result<()> {
+    let epilogue = matmul::gpu::Epilogue { alpha: -1.0, rows, columns: bias, lowest: f32::MIN };
+    matmul::gpu::record_into(gpu, None, x, y, out, product(shape), Some(epilogue))
+}
+
+/// Records the sums of squares of `count` rows of pixels (`bytes`) or real numbers.
+pub(crate) fn norms(gpu: &Gpu, bytes: bool, rows: &Buffer, count: usize, features: usize) -> Result<Buffer> {
+    let out = gpu.alloc(4 * count as u64)?;
+    let params = params(bytes, [count, 1, features], 1, 1, 0);
+    gpu.record(&Launch {
+        kernel: &NORMS,
+        constants: &constants(&NORMS, bytes, 8),
+        buffers: &[rows, rows, rows, rows, &out],
+        params: params.bytes(),
+        groups: gpu.limits().grid(count.div_ceil(64) as u64)?.map(|n| if count == 0 { 0 } else { n }),
+        work: (count * features) as u64,
+    })?;
+    Ok(out)
+}
+
+fn product([m, n, k]: [usize; 3]) -> MatmulShape {
+    MatmulShape { batch: 1, m, n, k, a_transposed: false, b_transposed: true }
+}
+
+fn params(
+    bytes: bool,
+    [queries, rows, features]: [usize; 3],
+    across: usize,
+    tiles: usize,
+    scale: u32,
+) -> L2Params {
+    let words = if bytes { features.next_multiple_of(GPU_PIXEL_ROW) / 4 } else { features };
+    let [queries, rows, words, across, tiles] = [queries, rows, words, across, tiles].map(|n| n as u32);
+    L2Params { queries, rows, words, across, tiles, scale }
+}
+
+fn launch(
+    gpu: &Gpu,
+    family: Option<&str>,
+    bytes: bool,
+    buffers: [&Buffer; 5],
+    shape @ [queries, rows, features]: [usize; 3],
+    scale: u32,
+) -> Result<()> {
+    if queries == 0 || rows == 0 {
+        return Ok(());
+    }
+    let subgroup = gpu.info().subgroup_size();
+    let named = |name| [&TILES, &REGISTERS, &SUBGROUP].into_iter().find(|kernel| kernel.entry == name);
+    let kernel = family.and_then(named).unwrap_or(choose(bytes, gpu.info().software(), subgroup));
+    let lanes = fits(subgroup).unwrap_or(8);
+    let ([down, across], tiles_a_group) = match kernel.entry {
+        "tiles" => ([64, 64], 1),
+        "subgroup" => ([16, 16 * lanes as usize], 1),
+        _ => ([4, 4], 8),
+    };
+    let across = rows.div_ceil(across);
+    let tiles = across * queries.div_ceil(down);
+    gpu.record(&Launch {
+        kernel,
+        constants: &constants(kernel, bytes, lanes),
+        buffers: &buffers,
+        params: params(bytes, shape, across, tiles, scale).bytes(),
+        groups: gpu.limits().grid(tiles.div_ceil(tiles_a_group) as u64)?,
+        work: 2 * (queries * rows * features) as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_adapter_has_its_family() {
+        assert_eq!(choose(true, true, Some(8)).entry, "subgroup");
+        assert_eq!(choose(true, true, Some(32)).entry, "registers");
+        assert_eq!(choose(false, true, Some(8)).entry, "registers");
+        assert_eq!(choose(true, false, Some(32)).entry, "tiles");
+    }
+}
