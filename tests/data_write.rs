@@ -74,7 +74,8 @@ fn blocks_make_the_bytes_that_numpy_makes() {
     writer.finish().unwrap();
     // numpy.save(path, numpy.array([[1, 2], [-3, 4], [5, 6]])): a header of 118 bytes, data from byte 128 on.
     let mut expected = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
-    expected.extend(format!("{:<117}\n", "{'descr': '<i8', 'fortran_order': False, 'shape': (3, 2), }").bytes());
+    expected
+        .extend(format!("{:<117}\n", "{'descr': '<i8', 'fortran_order': False, 'shape': (3, 2), }").bytes());
     expected.extend([1i64, 2, -3, 4, 5, 6].into_iter().flat_map(i64::to_le_bytes));
     assert_eq!(fs::read(&path).unwrap(), expected);
     write::npy(folder.path().join("y.npy"), &[3], &[0i32, 1, 0]).unwrap();
