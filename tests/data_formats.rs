@@ -252,7 +252,7 @@ fn large_arrays_are_mapped_and_equal_what_is_read() {
     assert_eq!(two, data.test);
     let limited = data::load(&source, Limits { train: Some(2), test: None }).unwrap();
     assert_eq!(limited.train, data.test);
-    assert!(data::info(&source, Limits::default()).unwrap().arrays[0].mapped);
+    assert!(data::info(&data).arrays[0].mapped);
     // A mapped value that is not finite is refused as well.
     let mut bytes = fs::read(at("large.npy")).unwrap();
     let end = bytes.len();
@@ -267,15 +267,16 @@ fn info_tells_shapes_ranges_and_counts() {
     let folder = tempfile::tempdir().unwrap();
     let path = put(folder.path(), "a.csv", "x,y\n1,k\n2,l\n6,k\n");
     let source = table(path, None, Some(TestRows::Fraction { fraction: 0.0, seed: None }));
-    let info = data::info(&source, Limits::default()).unwrap();
-    assert_eq!((info.name.as_str(), info.format.as_str()), ("a.csv", "CSV file"));
+    let info = data::describe(&source, Limits::default()).unwrap();
+    assert_eq!((info.name.as_str(), info.format.as_deref()), ("a.csv", Some("CSV file")));
     assert_eq!(info.arrays[0].shape, [3, 1]);
     let range = info.arrays[0].range.unwrap();
     assert_eq!((range.min, range.max, range.mean, info.arrays[0].bytes), (1.0, 6.0, 3.0, 12));
     assert_eq!(info.arrays[1].range, None);
     assert_eq!((info.classes[0].train, info.classes[1].train, info.classes[1].test), (2, 1, Some(0)));
+    assert!(info.text().contains("a.csv, CSV file") && info.text().ends_with('\n'), "{}", info.text());
     let lone = put(folder.path(), "v.npy", npy_bytes("<f8", "2,", false, &[0; 16]));
-    let info = data::info(&Source::path(lone), Limits::default()).unwrap();
+    let info = data::describe(&Source::path(lone), Limits::default()).unwrap();
     assert_eq!((info.arrays[0].stored.as_str(), info.arrays[0].dtype), ("float64", "f32"));
     assert_eq!(info.arrays[0].shape, [2]);
 }

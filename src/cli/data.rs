@@ -4,10 +4,8 @@ use clap::{Args, Subcommand};
 
 use super::args::DataArgs;
 use super::output::{self, Format};
-use super::summary::thousands;
 use crate::data;
 use crate::error::Result;
-use crate::report::table::Table;
 
 /// Look at data.
 #[derive(Debug, Args)]
@@ -41,50 +39,10 @@ impl Data {
             info.data.set_path(path);
         }
         let (source, limits) = info.data.source();
-        let facts = data::info(&source, limits)?;
+        let facts = data::describe(&source, limits)?;
         match info.format {
-            Format::Text => output::print(&text(&facts)),
+            Format::Text => output::print(&facts.text()),
             Format::Json => output::print_json(&facts),
         }
     }
-}
-
-fn text(facts: &data::Info) -> String {
-    let mut text = format!("{} ({})\n", facts.name, facts.format);
-    if let Some(image) = facts.image {
-        let (channels, height, width) = (image.channels, image.height, image.width);
-        text += &format!(
-            "images of {height} × {width} pixels, {channels} channel{}\n",
-            if channels == 1 { "" } else { "s" }
-        );
-    }
-    let mut arrays = Table::new(&["array", "shape", "stored", "type", "bytes", "min", "max", "mean"]);
-    for array in &facts.arrays {
-        let shape: Vec<_> = array.shape.iter().map(ToString::to_string).collect();
-        let range = array.range.map_or([const { String::new() }; 3], |range| {
-            [format!("{}", range.min), format!("{}", range.max), format!("{:.4}", range.mean)]
-        });
-        let [min, max, mean] = range;
-        let bytes = thousands(array.bytes as usize) + if array.mapped { " (mapped)" } else { "" };
-        arrays.row(&[
-            array.name.into(),
-            shape.join(" × "),
-            array.stored.clone(),
-            array.dtype.into(),
-            bytes,
-            min,
-            max,
-            mean,
-        ]);
-    }
-    text += &format!("\n{}", arrays.text());
-    if !facts.classes.is_empty() {
-        let mut classes = Table::new(&["class", "training rows", "test rows"]);
-        for class in &facts.classes {
-            let test = class.test.map_or("–".into(), thousands);
-            classes.row(&[class.name.clone(), thousands(class.train), test]);
-        }
-        text += &format!("\n{}", classes.text());
-    }
-    text
 }

@@ -184,7 +184,7 @@ impl<K: Lane, F: Fn(usize) -> K + Sync> Operands<'_, K, F> {
         let lines = &self.packed.lines[task.groups.start * group_lines..task.groups.end * group_lines];
         let terms = &self.query_terms[task.groups.clone()];
         let mut reader = Reader::new(self.packed, self.rows, self.row_bytes(), height);
-        let mut hits = Hits::new();
+        let mut hits = Hits::default();
         for first in task.rows.clone().step_by(height) {
             let valid = height.min(task.rows.end - first);
             let rows = reader.rows(first, valid);
@@ -196,9 +196,9 @@ impl<K: Lane, F: Fn(usize) -> K + Sync> Operands<'_, K, F> {
                 let groups = self.kernel.groups.min(task.groups.len() - start);
                 let tile = Tile {
                     queries: &lines[start * group_lines..(start + groups) * group_lines],
-                    groups,
                     steps: self.packed.steps,
                     rows,
+                    ahead: height * self.row_bytes(),
                     row_terms,
                     query_terms: &terms[start..start + groups],
                     thresholds: &thresholds[start..start + groups],

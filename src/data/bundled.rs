@@ -40,7 +40,7 @@ pub(super) fn load(limits: Limits) -> Result<Parts> {
         asset!("t10k-images-idx3-ubyte.gz"),
         Some(asset!("t10k-labels-idx1-ubyte.gz")),
         limits,
-        "fashion-mnist (bundled)".into(),
+        "Fashion-MNIST (bundled subset)".into(),
     )?;
     parts.classes = CLASSES.map(str::to_owned).to_vec();
     Ok(parts)

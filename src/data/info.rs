@@ -14,8 +14,9 @@ use crate::rows::{RowsRef, ValuesRef};
 pub struct Info {
     /// Its name.
     pub name: String,
-    /// `"CIFAR-10 binary folder"`, `"idx folder"`, `"npz archive"`, `"npy array"` …
-    pub format: String,
+    /// `"CIFAR-10 binary folder"`, `"idx folder"`, `"npz archive"`, `"npy array"` …; `None` where only the data set in
+    /// memory is known.
+    pub format: Option<String>,
     /// Train and test rows, or the one array.
     pub arrays: Vec<ArrayInfo>,
     /// Every class with its counts; empty for a lone array.
@@ -69,7 +70,7 @@ pub struct ClassCount {
 ///
 /// # Errors
 /// Those of [`load`].
-pub fn info(source: &Source, limits: Limits) -> Result<Info> {
+pub fn describe(source: &Source, limits: Limits) -> Result<Info> {
     let format = match source {
         Source::Bundled => "idx files, compiled in".into(),
         Source::Arrays { .. } => "npy arrays".into(),
@@ -78,35 +79,67 @@ pub fn info(source: &Source, limits: Limits) -> Result<Info> {
             format => format.to_string(),
         },
     };
-    Ok(Info { format, ..Info::of(&load(source, limits)?) })
+    Ok(Info { format: Some(format), ..info(&load(source, limits)?) })
+}
+
+/// Describes a data set that is loaded.
+pub fn info(data: &Dataset) -> Info {
+    let array = |name, rows: &crate::rows::Rows| {
+        let view = rows.view();
+        matrix(name, vec![view.len(), view.features()], view.dtype().into(), view, rows.is_mapped())
+    };
+    let counts = |labels: &[u32]| {
+        let mut counts = vec![0; data.classes.len()];
+        labels.iter().for_each(|&label| counts[label as usize] += 1);
+        counts
+    };
+    let train = counts(&data.train_labels);
+    let test = data.test_labels.as_deref().map(counts);
+    let class = |(i, name): (usize, &String)| ClassCount {
+        name: name.clone(),
+        train: train[i],
+        test: test.as_ref().map(|counts| counts[i]),
+    };
+    Info {
+        name: data.name.clone(),
+        format: None,
+        arrays: vec![array("train", &data.train), array("test", &data.test)],
+        classes: data.classes.iter().enumerate().map(class).collect(),
+        image: data.image,
+    }
 }
 
 impl Info {
-    /// Describes a data set that is loaded; the format is then unknown and empty.
-    pub fn of(data: &Dataset) -> Self {
-        let array = |name, rows: &crate::rows::Rows| {
-            let view = rows.view();
-            describe(name, vec![view.len(), view.features()], view.dtype().into(), view, rows.is_mapped())
-        };
-        let counts = |labels: &[u32]| {
-            let mut counts = vec![0; data.classes.len()];
-            labels.iter().for_each(|&label| counts[label as usize] += 1);
-            counts
-        };
-        let train = counts(&data.train_labels);
-        let test = data.test_labels.as_deref().map(counts);
-        let class = |(i, name): (usize, &String)| ClassCount {
-            name: name.clone(),
-            train: train[i],
-            test: test.as_ref().map(|counts| counts[i]),
-        };
-        Self {
-            name: data.name.clone(),
-            format: String::new(),
-            arrays: vec![array("train", &data.train), array("test", &data.test)],
-            classes: data.classes.iter().enumerate().map(class).collect(),
-            image: data.image,
+    /// The same as text for people, lines ending in `\n`.
+    pub fn text(&self) -> String {
+        let format = self.format.as_ref().map_or_else(String::new, |format| format!(", {format}"));
+        let mut lines = vec![format!("{}{format}", self.name)];
+        for array in &self.arrays {
+            let shape = array.shape.iter().map(usize::to_string).collect::<Vec<_>>().join(" × ");
+            let stored =
+                if array.stored == array.dtype { String::new() } else { format!(" from {}", array.stored) };
+            let range = array.range.map_or_else(String::new, |Range { min, max, mean }| {
+                format!(", values {min} to {max}, mean {mean:.6}")
+            });
+            let place = if array.mapped { "mapped" } else { "in memory" };
+            let mib = array.bytes as f64 / f64::from(1 << 20);
+            lines.push(format!(
+                "{:<7}{shape} {}{stored}, {mib:.1} MiB {place}{range}",
+                array.name, array.dtype
+            ));
         }
+        if let Some(ImageShape { channels, height, width }) = self.image {
+            lines.push(format!("images {channels} × {height} × {width} (channels, height, width)"));
+        }
+        if !self.classes.is_empty() {
+            let width = self.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0).max(5);
+            lines.push(format!("{:<width$}  {:>9}  {:>9}", "class", "train", "test"));
+            for ClassCount { name, train, test } in &self.classes {
+                let test = test.map_or_else(|| "unknown".into(), |test| test.to_string());
+                lines.push(format!("{name:<width$}  {train:>9}  {test:>9}"));
+            }
+        }
+        lines.join("\n") + "\n"
     }
 }
 
@@ -115,17 +148,17 @@ fn lone(path: &Path, limits: Limits) -> Result<Info> {
     let (shape, stored) = (array.header.shape.clone(), array.header.dtype.to_string());
     let rows = array.any_rows(limits.train)?;
     let image = npy::image(&shape);
-    let array = describe("array", shape, stored, rows.view(), rows.is_mapped());
+    let array = matrix("array", shape, stored, rows.view(), rows.is_mapped());
     Ok(Info {
         name: super::name_of(path),
-        format: Format::Npy.to_string(),
+        format: Some(Format::Npy.to_string()),
         arrays: vec![array],
         classes: Vec::new(),
         image,
     })
 }
 
-fn describe(
+fn matrix(
     name: &'static str,
     shape: Vec<usize>,
     stored: String,

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::rows::{Rows, RowsRef, ValuesRef};
 use format::Format;
-pub use info::{ArrayInfo, ClassCount, Info, Range, info};
+pub use info::{ArrayInfo, ClassCount, Info, Range, describe, info};
 use parts::Parts;
 
 /// What to do about a value that is NaN or infinite.

@@ -6,7 +6,7 @@ use crate::cpu::sweep::{Operands, Packed};
 
 /// Roundings that any one term of a sum over `features` features passes through, its own product included.
 ///
-/// Terms are summed in blocks of at most [`BLOCK`] features and the blocks one after the other, so with
+/// Terms are summed in blocks of features and the blocks one after the other, so with
 /// n = `roundings(features)` and u = 2⁻²⁴, |computed − Σq·t| ≤ γₙ·Σ|q·t| + features·2⁻¹⁴⁹, where
 /// γₙ = n·u / (1 − n·u) and the last part is for products below the normal range. Subtracting the sum from a bias
 /// rounds once more. For Σ|q − t| and Σ(q − t)² the differences add one and two.

@@ -2,6 +2,11 @@
 //!
 //! Bytes go through `vpmaddwd` on values widened to i16: `vpmaddubsw` would take them as they are but saturates.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "rows and halves are indices of registers, of several arrays at once"
+)]
+
 use std::arch::x86_64::*;
 
 use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, Tile};

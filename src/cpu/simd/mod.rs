@@ -16,23 +16,23 @@ mod portable;
 use crate::order;
 
 /// Queries in a group: the lanes of one 512-bit register of 32-bit sums.
-pub const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 /// The most training rows in a tile.
-pub const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 /// The most groups in a tile.
-pub const GROUPS: usize = 3;
+pub(super) const GROUPS: usize = 3;
 /// Features of f32 rows that are summed in registers before the sum joins the total. Shorter blocks round less (see
 /// [`crate::cpu::nearest::roundings`]) and spill more.
-pub const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 64;
 
 /// 64 packed bytes: one step of one group, aligned to a cache line.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-pub struct Line([u8; 64]);
+pub(super) struct Line([u8; 64]);
 
 /// How one lane's features lie in a [`Line`], and with them what a training row must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pack {
+pub(super) enum Pack {
     /// Four features of u8 less this offset, as i8 where it is 128; rows as they are.
     Quads {
         /// 0, or 128 where the instruction wants one signed operand.
@@ -48,7 +48,7 @@ pub enum Pack {
 
 impl Pack {
     /// Features that one step consumes.
-    pub fn step(self) -> usize {
+    pub(super) fn step(self) -> usize {
         match self {
             Self::Quads { .. } => 4,
             Self::Pairs => 2,
@@ -58,7 +58,7 @@ impl Pack {
     }
 
     /// Lines that one group takes for one step.
-    pub fn lines(self) -> usize {
+    pub(super) fn lines(self) -> usize {
         match self {
             Self::Octets => 2,
             _ => 1,
@@ -67,71 +67,70 @@ impl Pack {
 }
 
 /// What a tile is computed from. `K` is the key: `i32` for byte rows, `f32` for float rows.
-pub struct Tile<'a, K> {
+pub(super) struct Tile<'a, K> {
     /// Packed queries: the lines of the first group, then those of the next.
-    pub queries: &'a [Line],
-    /// Groups in the tile, from 1 to the kernel's limit.
-    pub groups: usize,
+    pub(super) queries: &'a [Line],
     /// Steps along the features.
-    pub steps: usize,
+    pub(super) steps: usize,
     /// Each row's first value: `steps` steps can be read from every one of them.
-    pub rows: [*const u8; ROWS],
+    pub(super) rows: [*const u8; ROWS],
+    /// Bytes from each row to the one in its place in the next tile of rows.
+    pub(super) ahead: usize,
     /// Each row's part of the key.
-    pub row_terms: [K; ROWS],
-    /// Each query's part of the key, group by group.
-    pub query_terms: &'a [[K; LANES]],
+    pub(super) row_terms: [K; ROWS],
+    /// Each query's part of the key, group by group: from 1 to the kernel's limit of groups.
+    pub(super) query_terms: &'a [[K; LANES]],
     /// A key passes when it is below its query's threshold; a NaN threshold passes everything.
-    pub thresholds: &'a [[K; LANES]],
+    pub(super) thresholds: &'a [[K; LANES]],
     /// Byte products enter the key as `−(product << shift)`.
-    pub shift: u32,
+    pub(super) shift: u32,
 }
 
 /// The keys of a tile that passed. Entry `row × groups + group` is valid where that bit of the kernel's result is set.
 #[repr(C, align(64))]
-pub struct Hits<K> {
+pub(super) struct Hits<K> {
     /// The keys of the entry's 16 queries.
-    pub keys: [[K; LANES]; GROUPS * ROWS],
+    pub(super) keys: [[K; LANES]; GROUPS * ROWS],
     /// Which of them passed.
-    pub masks: [u16; GROUPS * ROWS],
+    pub(super) masks: [u16; GROUPS * ROWS],
 }
 
-impl<K: Lane> Hits<K> {
-    /// No hits yet.
-    pub fn new() -> Self {
+impl<K: Lane> Default for Hits<K> {
+    fn default() -> Self {
         Self { keys: [[K::OPEN; LANES]; GROUPS * ROWS], masks: [0; GROUPS * ROWS] }
     }
 }
 
 /// A register tile.
 #[derive(Clone, Copy)]
-pub struct Kernel<K> {
+pub(super) struct Kernel<K> {
     /// The layout of the queries.
-    pub pack: Pack,
+    pub(super) pack: Pack,
     /// The most groups it takes, at most [`GROUPS`].
-    pub groups: usize,
+    pub(super) groups: usize,
     /// The rows it takes, at most [`ROWS`].
-    pub rows: usize,
+    pub(super) rows: usize,
     /// Computes a tile and says which entries of `Hits` have a key that passed.
     ///
     /// # Safety
     /// The instruction set that the kernel belongs to must be present, and the tile as its fields say.
-    pub run: unsafe fn(&Tile<'_, K>, &mut Hits<K>) -> u32,
+    pub(super) run: unsafe fn(&Tile<'_, K>, &mut Hits<K>) -> u32,
 }
 
 /// The kernels of one instruction set.
-pub struct Kernels {
+pub(super) struct Kernels {
     name: &'static str,
     present: fn() -> bool,
     /// u8 rows, `row + query − (q·t << shift)`, where the row's part has made up for the pack's offset.
-    pub byte_dot: Kernel<i32>,
+    pub(super) byte_dot: Kernel<i32>,
     /// u8 rows, Σ|q − t|.
-    pub byte_l1: Kernel<i32>,
+    pub(super) byte_l1: Kernel<i32>,
     /// f32 rows, `row − q·t`.
-    pub float_dot: Kernel<f32>,
+    pub(super) float_dot: Kernel<f32>,
     /// f32 rows, Σ|q − t|.
-    pub float_l1: Kernel<f32>,
+    pub(super) float_l1: Kernel<f32>,
     /// f32 rows, Σ(q − t)².
-    pub float_squares: Kernel<f32>,
+    pub(super) float_squares: Kernel<f32>,
 }
 
 /// An instruction set that this machine has. Having a value is the proof, so whatever takes one needs no check.
@@ -178,7 +177,7 @@ impl std::fmt::Debug for Isa {
 }
 
 /// A key as the kernels compute it.
-pub trait Lane: Copy + Send + Sync + 'static {
+pub(super) trait Lane: Copy + Send + Sync + 'static {
     /// The threshold that lets every key pass.
     const OPEN: Self;
     /// A threshold that lets no key pass.

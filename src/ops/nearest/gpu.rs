@@ -54,6 +54,8 @@ impl Cut {
         let mut batch = resident.min(MOST_QUERIES).min(fit(4, usize::MAX));
         // A launch within the budget: tiles shrink first, because a batch shares what it reads of them.
         tile = tile.min(fit(4 * batch as u64, rows)).min(((pairs / batch as u64) as usize).max(256));
+        // Whole tiles of the kernels, where there is more than one.
+        tile = if tile > 128 { tile / 128 * 128 } else { tile };
         batch = batch.min(((pairs / tile as u64) as usize).max(16));
         Self { resident, batch, tile }
     }
