@@ -36,7 +36,13 @@ fn wide(rows: &Rows, row: usize) -> Vec<f64> {
 }
 
 /// Compares every query with the definition, bit for bit; returns the certificates by device.
+///
+/// The CPU answers a handful of queries without any scan, so they come once alone and once repeated to many.
 fn assert_exact(name: &str, train: &Rows, queries: &Rows, k: usize, metrics: &[Metric]) -> Vec<Certificate> {
+    if queries.len() < 6 {
+        let few: Vec<usize> = (0..queries.len()).collect();
+        assert_exact(name, train, &queries.gather(&few.repeat(6)), k, metrics);
+    }
     let all: Vec<f64> = (0..train.len()).flat_map(|row| wide(train, row)).collect();
     let mut certificates = Vec::new();
     for device in devices() {

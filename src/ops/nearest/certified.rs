@@ -26,6 +26,9 @@ use crate::rows::{RowsRef, ValuesRef};
 /// Unit roundoff of `f32`.
 const U: f64 = 1.0 / (1 << 24) as f64;
 
+/// Factors up to this, and their inverses, belong to rows of ordinary size, whose differences `f32` holds.
+const FACTORS: f64 = (1u64 << 60) as f64;
+
 /// Queries may be this much larger than the training rows before their squares threaten to overflow in 32 bit.
 const REACH: f64 = (1u64 << 40) as f64;
 
@@ -37,7 +40,7 @@ const REACH: f64 = (1u64 << 40) as f64;
 #[derive(Debug, Clone)]
 pub(super) struct Frame {
     metric: Metric,
-    centre: Vec<f64>,
+    centre: Vec<f32>,
     scale: f64,
     /// The relative error bound c of the module's text.
     slack: f64,
@@ -65,10 +68,12 @@ impl Frame {
             ValuesRef::F32(values) => Columns::of(values, features),
         };
         let centred = matches!(metric, Metric::L2 | Metric::SqEuclidean);
-        let centre: Vec<f64> =
-            columns.sum.iter().map(|sum| if centred { sum / train.len() as f64 } else { 0.0 }).collect();
+        // Any centre will do; one that is an f32 lets rows be centred in f32 with one rounding.
+        let mean = |sum: &f64| (sum / train.len() as f64) as f32;
+        let centre: Vec<f32> = columns.sum.iter().map(|sum| if centred { mean(sum) } else { 0.0 }).collect();
         let largest = (0..features)
-            .map(|i| (columns.max[i] - centre[i]).abs().max((columns.min[i] - centre[i]).abs()))
+            .map(|i| [columns.max[i], columns.min[i]].map(|end| (end - f64::from(centre[i])).abs()))
+            .map(|[above, below]| above.max(below))
             .fold(0.0, f64::max);
         let r = roundings as f64 * U;
         // From 2²² roundings on nothing can be proven; an infinite slack makes the frame unusable.
@@ -140,22 +145,38 @@ impl Frame {
         }
     }
 
-    /// Writes (row − centre)·factor, rounded once, values too small for a normal `f32` flushed; returns Σ of the
-    /// squares of what was written. An infinite factor (of a zero row) writes zeros.
+    /// Writes (row − centre)·factor, values too small for a normal `f32` flushed; returns Σ of the squares of what was
+    /// written. An infinite factor (of a zero row) writes zeros.
+    ///
+    /// The difference is rounded once and a power of two rounds nothing; other factors round twice more, which the
+    /// bound's 8u covers (2u for each of two rows, 2u for the key).
     fn write(&self, rows: RowsRef<'_>, row: usize, factor: f64, out: &mut [f32]) -> f64 {
         let factor = if factor.is_finite() { factor } else { 0.0 };
         match rows.range(row..row + 1).values() {
             ValuesRef::U8(values) => write(values, &self.centre, factor, out),
             ValuesRef::F32(values) => write(values, &self.centre, factor, out),
         }
-        out.iter().map(|&v| f64::from(v) * f64::from(v)).sum()
+        let mut squares = [0.0; 8];
+        for chunk in out.chunks(8) {
+            for (sum, &value) in squares.iter_mut().zip(chunk) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        squares.iter().sum()
     }
 }
 
-fn write<T: Copy + Into<f64>>(values: &[T], centre: &[f64], factor: f64, out: &mut [f32]) {
-    for ((out, &value), centre) in out.iter_mut().zip(values).zip(centre) {
-        let value = ((value.into() - centre) * factor) as f32;
-        *out = if value.abs() < f32::MIN_POSITIVE { 0.0 } else { value };
+fn write<T: Copy + Into<f64> + Into<f32>>(values: &[T], centre: &[f32], factor: f64, out: &mut [f32]) {
+    let flushed = |value: f32| if value.abs() < f32::MIN_POSITIVE { 0.0 } else { value };
+    let each = out.iter_mut().zip(values).zip(centre);
+    // Where neither the difference nor the factor can leave the range of f32, four lanes do the work of two.
+    if (FACTORS.recip()..FACTORS).contains(&factor) {
+        let factor = factor as f32;
+        each.for_each(|((out, &value), centre)| *out = flushed((Into::<f32>::into(value) - centre) * factor));
+    } else {
+        each.for_each(|((out, &value), &centre)| {
+            *out = flushed(((Into::<f64>::into(value) - f64::from(centre)) * factor) as f32);
+        });
     }
 }
 

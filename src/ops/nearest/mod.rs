@@ -11,6 +11,8 @@ mod neighbors;
 mod scan;
 mod table;
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 use self::certified::{Frame, QueryFrame};
@@ -29,6 +31,10 @@ const OP: &str = "nearest";
 
 /// Host memory for the candidates of one batch of queries.
 const CANDIDATE_BYTES: usize = 64 << 20;
+
+/// Queries that the CPU answers in 64 bit at once: each is one pass over the training rows, a frame and its scan about
+/// five.
+const DIRECT_QUERIES: usize = 4;
 
 /// How many queries were proven by the first scan, and how many had to be searched again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -63,8 +69,8 @@ enum Plan<'a> {
     Definition,
     /// Exact integers.
     Bytes(ByteIndex<'a>),
-    /// 32-bit scans with a proof.
-    Certified(Frame),
+    /// 32-bit scans with a proof. The frame is made when the first scan needs it: it reads every row.
+    Certified(OnceLock<Frame>),
 }
 
 impl<'a> Index<'a> {
@@ -95,7 +101,7 @@ impl<'a> Index<'a> {
             Device::Reference => Plan::Definition,
             Device::Cpu | Device::Gpu(_) => match byte_form(metric, train) {
                 Some((form, bytes)) => Plan::Bytes(ByteIndex::new(form, bytes, train.features())),
-                None => Plan::Certified(Frame::new(metric, train, scan::roundings(device, train.features()))),
+                None => Plan::Certified(OnceLock::new()),
             },
         };
         Ok(Self { device: device.clone(), metric, train, plan, memory_limit })
@@ -187,14 +193,23 @@ impl<'a> Index<'a> {
                 pairs.extend(found.iter().map(|&key| (index.rank(order::key(key)), order::index(key))));
                 Ok(at_once)
             }
-            // Pixels were prepared for, but these queries are not pixels.
-            (Plan::Bytes(_), ValuesRef::F32(_)) => {
-                let frame =
-                    Frame::new(self.metric, self.train, scan::roundings(&self.device, self.train.features()));
-                self.search_certified(&frame, queries, k, pairs)
+            // On the host a few queries are answered by the definition while a frame would still be made.
+            _ if queries.len() <= DIRECT_QUERIES && matches!(self.device, Device::Cpu) => {
+                for query in wide(queries).chunks_exact(queries.features()) {
+                    pairs.extend(exact::nearest(self.metric, query, self.train, k));
+                }
+                Ok(at_once)
             }
-            (Plan::Certified(frame), _) => self.search_certified(frame, queries, k, pairs),
+            // Pixels were prepared for, but these queries are not pixels.
+            (Plan::Bytes(_), ValuesRef::F32(_)) => self.search_certified(&self.frame(), queries, k, pairs),
+            (Plan::Certified(frame), _) => {
+                self.search_certified(frame.get_or_init(|| self.frame()), queries, k, pairs)
+            }
         }
+    }
+
+    fn frame(&self) -> Frame {
+        Frame::new(self.metric, self.train, scan::roundings(&self.device, self.train.features()))
     }
 
     /// Scans, re-ranks, proves; searches again what is not proven. Appends the pairs of all queries in order.
