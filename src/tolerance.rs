@@ -146,8 +146,8 @@ mod tests {
     #[test]
     fn the_allowance_grows_with_the_root_and_never_past_the_proven_ceiling() {
         let of = |terms| Class::Dot { terms }.allowance(0.0, 1.0) / EPSILON;
-        assert!((of(1) - 2.0).abs() < 1e-9);
-        assert!((of(10_000) - 104.0).abs() < 1e-9);
+        approx::assert_relative_eq!(of(1), 2.0, max_relative = 1e-9);
+        approx::assert_relative_eq!(of(10_000), 104.0, max_relative = 1e-9);
         assert!((1..200).all(|n| of(n) <= n as f64 + 1.0 + 1e-9));
     }
 

@@ -25,6 +25,11 @@ pub static OP: Op = Op {
     variants: |device| variants_of(device, &["nn", "nt", "tn", "tt"], gpu::families),
     shapes,
     fit: |_| {},
+    timed: &[&[1, 512, 512, 512], &[1, 256, 512, 3072], &[1000, 8, 16, 8]],
+    workload: |device, case| {
+        let (a, b, shape, family, _) = operands(device, case)?;
+        Ok(Box::new(move || run(&a, &b, shape, family.as_deref()).map(drop)))
+    },
     check,
 };
 
@@ -131,7 +136,10 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
     shapes
 }
 
-fn check(device: &Device, case: &Case) -> Result<Worst> {
+/// Seeded operands on a device with their 64-bit values.
+type Operands = (Tensor, Tensor, MatmulShape, Option<String>, [Vec<f64>; 2]);
+
+fn operands(device: &Device, case: &Case) -> Result<Operands> {
     let &[batch, m, n, k] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let (form, family) = split_variant(&case.variant);
     let transposed = Transposed { a: form.starts_with('t'), b: form.ends_with('t') };
@@ -142,7 +150,13 @@ fn check(device: &Device, case: &Case) -> Result<Worst> {
     };
     let left = Tensor::from_f64(device, &side(m, k, transposed.a), &a)?;
     let right = Tensor::from_f64(device, &side(k, n, transposed.b), &b)?;
-    let (shape, out) = shapes_of(&left, &right, transposed)?;
-    let got = Tensor::from_storage(out, run(&left, &right, shape, family)?).to_f64()?;
-    Ok(compare(Class::Dot { terms: k }, &got, &define(&a, &b, shape)))
+    let (shape, _) = shapes_of(&left, &right, transposed)?;
+    Ok((left, right, shape, family.map(str::to_owned), [a, b]))
+}
+
+fn check(device: &Device, case: &Case) -> Result<Worst> {
+    let (left, right, shape, family, [a, b]) = operands(device, case)?;
+    let out = vec![shape.batch, shape.m, shape.n];
+    let got = Tensor::from_storage(out, run(&left, &right, shape, family.as_deref())?).to_f64()?;
+    Ok(compare(Class::Dot { terms: shape.k }, &got, &define(&a, &b, shape)))
 }

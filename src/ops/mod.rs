@@ -44,6 +44,11 @@ pub struct Op {
     pub shapes: fn(Effort) -> Vec<Vec<usize>>,
     /// Turns as many arbitrary numbers as there are dimensions into a shape that the operation takes: tests draw them.
     pub fit: fn(&mut [usize]),
+    /// Shapes worth timing.
+    pub timed: &'static [&'static [usize]],
+    /// Makes seeded inputs on a device; each call of the result runs the operation on them once, without reading a tensor
+    /// back.
+    pub workload: fn(&Device, &Case) -> Result<Workload>,
     /// Runs one variant on one device on seeded inputs and compares every element with the definition.
     pub check: fn(&Device, &Case) -> Result<Worst>,
 }
@@ -55,6 +60,9 @@ pub struct Shader {
     /// Values of its constants.
     pub constants: Vec<(&'static str, u32)>,
 }
+
+/// An operation on its inputs, to be run any number of times.
+pub type Workload = Box<dyn FnMut() -> Result<()>>;
 
 /// How much to check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

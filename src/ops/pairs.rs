@@ -1,6 +1,6 @@
 //! What the operations between all pairs of rows share: shapes, inputs and checks.
 
-use super::{Case, Effort, Op, split_variant, wrong_case};
+use super::{Case, Effort, Op, Workload, split_variant, wrong_case};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::rng;
@@ -66,38 +66,49 @@ pub(super) struct Pairs {
     pub magnitude: fn(&str, &[f64], &[f64], f64) -> f64,
 }
 
-/// Compares a form `u8…` exactly, any other within its class.
-pub(super) fn check(pairs: &Pairs, device: &Device, case: &Case) -> Result<Worst> {
+/// Seeded rows on a device, with their 64-bit values.
+fn operands(pairs: &Pairs, device: &Device, case: &Case) -> Result<[(Tensor, Vec<f64>); 2]> {
     let &[queries, rows, features] = case.shape.as_slice() else { return Err(wrong_case(pairs.op, case)) };
-    let (form, family) = split_variant(&case.variant);
+    let pixels = split_variant(&case.variant).0 == "u8";
     let mut rng = rng::seeded(case.seed);
-    let pixels = form == "u8";
-    let mut draw = |n: usize| {
+    let mut make = |rows: usize| {
         if pixels {
-            rng::pixels(&mut rng, n).into_iter().map(f64::from).collect()
+            let bytes = rng::pixels(&mut rng, rows * features);
+            Ok((Tensor::from_u8(device, &[rows, features], &bytes)?, widen(&bytes)))
         } else {
-            rng::reals(&mut rng, n)
+            let values = rng::reals(&mut rng, rows * features);
+            Ok((Tensor::from_f64(device, &[rows, features], &values)?, values))
         }
     };
-    let (x, y) = (draw(queries * features), draw(rows * features));
-    let make = |rows: usize, values: &[f64]| {
-        if pixels {
-            let bytes: Vec<u8> = values.iter().map(|&v| v as u8).collect();
-            Tensor::from_u8(device, &[rows, features], &bytes)
-        } else {
-            Tensor::from_f64(device, &[rows, features], values)
-        }
-    };
-    let got = (pairs.run)(&make(queries, &x)?, &make(rows, &y)?, form, family)?.to_f64()?;
-    let want: Vec<Bounded> = (pairs.define)(&x, &y, features)
+    Ok([make(queries)?, make(rows)?])
+}
+
+/// The operation on seeded rows.
+pub(super) fn workload(pairs: &'static Pairs, device: &Device, case: &Case) -> Result<Workload> {
+    let [(x, _), (y, _)] = operands(pairs, device, case)?;
+    let variant = case.variant.clone();
+    Ok(Box::new(move || {
+        let (form, family) = split_variant(&variant);
+        (pairs.run)(&x, &y, form, family).map(drop)
+    }))
+}
+
+/// Compares pixels exactly, other rows within their class.
+pub(super) fn check(pairs: &Pairs, device: &Device, case: &Case) -> Result<Worst> {
+    let [(x, wide_x), (y, wide_y)] = operands(pairs, device, case)?;
+    let (form, family) = split_variant(&case.variant);
+    let (rows, features) = (case.shape[1], case.shape[2]);
+    let got = (pairs.run)(&x, &y, form, family)?.to_f64()?;
+    let want: Vec<Bounded> = (pairs.define)(&wide_x, &wide_y, features)
         .into_iter()
         .enumerate()
         .map(|(i, value)| {
-            let (x, y) = (&x[i / rows * features..][..features], &y[i % rows * features..][..features]);
+            let (x, y) =
+                (&wide_x[i / rows * features..][..features], &wide_y[i % rows * features..][..features]);
             Bounded { value, magnitude: (pairs.magnitude)(form, x, y, value) }
         })
         .collect();
-    let class = if pixels { Class::Exact } else { Class::Dot { terms: features } };
+    let class = if form == "u8" { Class::Exact } else { Class::Dot { terms: features } };
     Ok(compare(class, &got, &want))
 }
 

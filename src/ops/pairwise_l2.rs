@@ -22,6 +22,8 @@ pub static OP: Op = Op {
     variants: |device| variants_of(device, &["u8", "direct", "expanded"], gpu::families),
     shapes: pairs::shapes,
     fit: pairs::fit,
+    timed: &[&[500, 5000, 784]],
+    workload: |device, case| pairs::workload(&PAIRS, device, case),
     check: |device, case| pairs::check(&PAIRS, device, case),
 };
 

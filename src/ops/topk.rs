@@ -26,6 +26,12 @@ pub static OP: Op = Op {
     variants: |device| variants_of(device, &["f32", "u32"], gpu::families),
     shapes,
     fit,
+    timed: &[&[500, 5000, 10], &[500, 5000, 100]],
+    workload: |device, case| {
+        let (matrix, _) = operand(device, case)?;
+        let (variant, k) = (case.variant.clone(), case.shape[2]);
+        Ok(Box::new(move || run(&matrix, k, split_variant(&variant).1).map(drop)))
+    },
     check,
 };
 
@@ -110,20 +116,24 @@ fn fit(shape: &mut [usize]) {
     shape[2] = 1 + shape[2] % shape[1];
 }
 
-fn check(device: &Device, case: &Case) -> Result<Worst> {
-    let &[rows, columns, k] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
-    let (form, family) = split_variant(&case.variant);
+/// A seeded matrix on a device with its 64-bit values. It has few distinct values: most comparisons are ties, which is
+/// where a selection goes wrong.
+fn operand(device: &Device, case: &Case) -> Result<(Tensor, Vec<f64>)> {
+    let &[rows, columns, _] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let mut rng = rng::seeded(case.seed);
-    // Few distinct values: most comparisons are ties, which is where a selection goes wrong.
     let integers = rng::integers(&mut rng, rows * columns, 1 + columns as u32 / 3);
-    let (matrix, wide) = if form == "u32" {
-        let wide: Vec<f64> = integers.iter().copied().map(f64::from).collect();
-        (Tensor::from_u32(device, &[rows, columns], &integers)?, wide)
-    } else {
-        let wide: Vec<f64> = integers.iter().map(|&i| f64::from(i) / 8.0 - 20.0).collect();
-        (Tensor::from_f64(device, &[rows, columns], &wide)?, wide)
-    };
-    let (got, want) = (run(&matrix, k, family)?, define(&wide, columns, k));
+    if split_variant(&case.variant).0 == "u32" {
+        let wide = integers.iter().copied().map(f64::from).collect();
+        return Ok((Tensor::from_u32(device, &[rows, columns], &integers)?, wide));
+    }
+    let wide: Vec<f64> = integers.iter().map(|&i| f64::from(i) / 8.0 - 20.0).collect();
+    Ok((Tensor::from_f64(device, &[rows, columns], &wide)?, wide))
+}
+
+fn check(device: &Device, case: &Case) -> Result<Worst> {
+    let (matrix, wide) = operand(device, case)?;
+    let (columns, k) = (case.shape[1], case.shape[2]);
+    let (got, want) = (run(&matrix, k, split_variant(&case.variant).1)?, define(&wide, columns, k));
     let exact = |values: Vec<f64>| values.into_iter().map(Bounded::plain).collect::<Vec<_>>();
     let columns = |top: &TopK| top.columns.iter().copied().map(f64::from).collect::<Vec<_>>();
     let values = compare(Class::Exact, &got.values, &exact(want.values.clone()));

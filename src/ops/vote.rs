@@ -24,6 +24,14 @@ pub static OP: Op = Op {
     variants: |device| variants_of(device, &["uniform", "weighted"], gpu::families),
     shapes,
     fit,
+    timed: &[&[10_000, 10, 10]],
+    workload: |device, case| {
+        let (votes, classes, variant) = (votes(device, case)?, case.shape[2], case.variant.clone());
+        Ok(Box::new(move || {
+            let family = split_variant(&variant).1;
+            run(&votes.on_device, votes.weights_on_device.as_ref(), classes, family).map(drop)
+        }))
+    },
     check,
 };
 
@@ -113,26 +121,38 @@ fn fit(shape: &mut [usize]) {
     shape[2] = shape[2].max(1);
 }
 
-fn check(device: &Device, case: &Case) -> Result<Worst> {
+/// Seeded votes on the host and on a device. Eighths add exactly in any precision, so that ties are ties everywhere.
+struct Votes {
+    labels: Vec<u32>,
+    weights: Vec<f64>,
+    on_device: Tensor,
+    weights_on_device: Option<Tensor>,
+}
+
+fn votes(device: &Device, case: &Case) -> Result<Votes> {
     let &[queries, k, classes] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
-    let (form, family) = split_variant(&case.variant);
+    let weighted = split_variant(&case.variant).0 == "weighted";
     let mut rng = rng::seeded(case.seed);
     let labels = rng::integers(&mut rng, queries * k, classes as u32);
-    // Eighths add exactly in any precision, so that ties are ties on every device.
-    let weights: Vec<f64> = if form == "weighted" {
-        rng::integers(&mut rng, queries * k, 64).into_iter().map(|i| f64::from(i) / 8.0).collect()
-    } else {
-        vec![1.0; queries * k]
+    let weights: Vec<f64> = match weighted {
+        true => rng::integers(&mut rng, queries * k, 64).into_iter().map(|i| f64::from(i) / 8.0).collect(),
+        false => vec![1.0; queries * k],
     };
     let on_device = Tensor::from_u32(device, &[queries, k], &labels)?;
-    let weights_on_device = match form {
-        "weighted" => Some(Tensor::from_f64(device, &[queries, k], &weights)?),
-        _ => None,
+    let weights_on_device = match weighted {
+        true => Some(Tensor::from_f64(device, &[queries, k], &weights)?),
+        false => None,
     };
-    let got = run(&on_device, weights_on_device.as_ref(), classes, family)?.to_f64()?;
-    let want: Vec<Bounded> = labels
-        .chunks_exact(k)
-        .zip(weights.chunks_exact(k))
+    Ok(Votes { labels, weights, on_device, weights_on_device })
+}
+
+fn check(device: &Device, case: &Case) -> Result<Worst> {
+    let votes = votes(device, case)?;
+    let (k, classes) = (case.shape[1], case.shape[2]);
+    let family = split_variant(&case.variant).1;
+    let got = run(&votes.on_device, votes.weights_on_device.as_ref(), classes, family)?.to_f64()?;
+    let each = votes.labels.chunks_exact(k).zip(votes.weights.chunks_exact(k));
+    let want: Vec<Bounded> = each
         .map(|(labels, weights)| Bounded::plain(f64::from(reference::vote::vote(labels, weights, classes))))
         .collect();
     Ok(compare(Class::Exact, &got, &want))

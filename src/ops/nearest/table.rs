@@ -24,6 +24,14 @@ pub static OP: Op = Op {
     },
     shapes,
     fit,
+    timed: &[&[500, 5000, 784, 10]],
+    workload: |device, case| {
+        let (device, k) = (device.clone(), case.shape[3]);
+        let (queries, train, metric) = operands(case)?;
+        Ok(Box::new(move || {
+            Index::new(&device, metric, train.view(), None)?.search(queries.view(), k).map(drop)
+        }))
+    },
     check,
 };
 
@@ -55,9 +63,10 @@ fn fit(shape: &mut [usize]) {
     shape[3] = 1 + shape[3] % shape[1];
 }
 
-fn check(device: &Device, case: &Case) -> Result<Worst> {
+/// Seeded queries and training rows, and how to search them.
+fn operands(case: &Case) -> Result<(Rows, Rows, Metric)> {
     let wrong = || wrong_case(&OP, case);
-    let &[queries, rows, features, k] = case.shape.as_slice() else { return Err(wrong()) };
+    let &[queries, rows, features, _] = case.shape.as_slice() else { return Err(wrong()) };
     let (name, dtype) = case.variant.split_once('-').ok_or_else(wrong)?;
     let (_, metric) = *METRICS.iter().find(|(known, _)| *known == name).ok_or_else(wrong)?;
     let mut rng = rng::seeded(case.seed);
@@ -66,12 +75,16 @@ fn check(device: &Device, case: &Case) -> Result<Worst> {
         "u8" => Values::U8(rng::integers(&mut rng, n, 4).into_iter().map(|v| (v * 85) as u8).collect()),
         _ => Values::F32(rng::reals(&mut rng, n).into_iter().map(|v| v as f32).collect()),
     };
-    let queries = Rows::new(draw(queries * features), features)?;
-    let train = Rows::new(draw(rows * features), features)?;
+    Ok((Rows::new(draw(queries * features), features)?, Rows::new(draw(rows * features), features)?, metric))
+}
+
+fn check(device: &Device, case: &Case) -> Result<Worst> {
+    let (queries, train, metric) = operands(case)?;
+    let k = case.shape[3];
     let (found, _) = Index::new(device, metric, train.view(), None)?.search(queries.view(), k)?;
     let wide = super::wide(train.view());
     let want: Vec<(f64, usize)> = super::wide(queries.view())
-        .chunks_exact(features)
+        .chunks_exact(train.features())
         .flat_map(|query| reference::nearest::nearest(metric, query, &wide, k))
         .collect();
     let rows: Vec<f64> = found.rows().iter().copied().map(f64::from).collect();
