@@ -3,21 +3,17 @@
 //
 // 2·m·n·k FLOPs over 4·(m·k + k·n + m·n) bytes: how often an operand is read again decides the speed.
 //
-// Constants: A_T, B_T     1 where that operand is stored transposed
-//            ALIGNED      1 where all contiguous dimensions are multiples of 4, so that rows start on vectors
-//            TAIL         1 where k is no multiple of 4
-//            EPILOGUE     1 with the epilogue; the two vectors are not read without
-//            LANES        invocations that share the rows of A in `registers`: the subgroup's size, or 1 without subgroups
-//            SHARED       1 where they share through subgroup broadcasts
-//            GROUP        invocations of a workgroup of `registers`: LANES where SHARED
-//            ROWS, COLUMNS  the tile of `registers`, multiples of 4·LANES
-//            TILED        1 for the entry `tiles`, 0 for `registers`
-//            TILE_M, TILE_N, DEPTH  the tile of `tiles`: multiples of 64, and how much of k is in workgroup memory
+// Constants: A_T, B_T: 1 where that operand is stored transposed. ALIGNED: 1 where all contiguous dimensions are multiples of 4, so that
+// rows start on vectors. TAIL: 1 where k is no multiple of 4. EPILOGUE: 1 with the epilogue; the two vectors are not read without. TILED: 1
+// for the entry `tiles`, 0 for `registers`. LANES: invocations that share the rows of A in `registers`, the subgroup's size, or 1 without
+// subgroups. SHARED: 1 where they share through broadcasts. GROUP: invocations of a workgroup of `registers`, LANES where SHARED. ROWS,
+// COLUMNS: the tile of `registers`, multiples of 4 LANES. TILE_M, TILE_N, DEPTH: the tile of `tiles`, multiples of 64, and how much of k is
+// in workgroup memory.
 //
 // registers: for software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a
-//   tile of C; each lane loads its share of the rows of A once and broadcasts it. 64 × 64 by 8 lanes: a step of 4 in k takes 16 vector
+//   tile of C; each lane loads its share of the rows of A once and broadcasts it. 64 x 64 by 8 lanes: a step of 4 in k takes 16 vector
 //   loads a lane for 8192 FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and
-//   skinny matrices use on any adapter, with tiles of 4 × 4.
+//   skinny matrices use on any adapter, with tiles of 4 x 4.
 // tiles: for GPUs, 256 invocations share a tile in workgroup memory. See there.
 struct Params {
     m: u32,
@@ -210,13 +206,11 @@ const B_LINE: u32 = TILE_N + 4u;
 var<workgroup> a_chunk: array<f32, DEPTH * A_LINE>;
 var<workgroup> b_chunk: array<f32, DEPTH * B_LINE>;
 
-// 16 x 16 invocations, each with TILE_M/16 x TILE_N/16 sums. On paper, for 128 x 128 and DEPTH = 8:
-//   workgroup memory  2 * 8 * 132 * 4 = 8,448 bytes
-//   device memory     a chunk loads 2 * 128 * 8 values and does 128 * 128 * 8 * 2 FLOPs: 32 FLOPs a byte
-//   workgroup memory  a step loads 16 values for 128 FLOPs: 2 FLOPs a byte
-//   registers         64 sums + 16 operands + about 20: two workgroups of 256 fill a 64 Ki register file to 78 %
-// 64 x 64 makes four times the workgroups of a small C and keeps a large GPU occupied. Rows in workgroup memory are 4
-// values longer than needed, or the eight values of a row that neighbouring invocations store would meet in one bank.
+// 16 x 16 invocations, each with TILE_M/16 x TILE_N/16 sums. On paper, for 128 x 128 and DEPTH = 8: 8,448 bytes of workgroup memory; a
+// chunk loads 2 * 128 * 8 values from device memory for 128 * 128 * 8 * 2 FLOPs, 32 a byte, and a step 16 values from workgroup memory for
+// 128 FLOPs, 2 a byte; 64 sums + 16 operands + about 20 registers, so that two workgroups of 256 fill a 64 Ki register file to 78 %.
+// 64 x 64 makes four times the workgroups of a small C and keeps a large GPU occupied. Rows in workgroup memory are 4 values longer than
+// needed, or the eight values of a row that neighbouring invocations store would meet in one bank.
 @compute @workgroup_size(16, 16)
 fn tiles(
     @builtin(workgroup_id) group: vec3<u32>,

@@ -14,11 +14,12 @@
 //            the words that neighbouring invocations store would meet in one bank.
 // registers  For software adapters: an invocation makes 4 x 4 pairs straight from storage, because workgroup memory is
 //            slower there than storage is.
-// subgroup   Pixels on software adapters: a subgroup makes 16 x (16 LANES) pairs. A lane loads 16 bytes of each of its 16
-//            rows y, its share of the 16 rows x reaches the others by broadcast, and 256 sums stay in (spilled) registers:
-//            18 loads of 16 bytes for 256 * 16 products. Loads cost 30 times a product here.
+// subgroup   Pixels on software adapters: a subgroup makes ROWS x (COLUMNS LANES) pairs. A lane loads 16 bytes of each of its
+//            COLUMNS rows y, its share of the ROWS rows x reaches the others by broadcast: at 16 x 4 and 8 lanes 6 loads of
+//            16 bytes for 64 * 16 products. Loads cost 30 times a product here, but larger tiles spill more than they save.
 //
-// Constants: BYTES (1: pixels), DEPTH (words of a row in workgroup memory), LANES (the subgroup's size).
+// Constants: BYTES (1: pixels), DEPTH (words of a row in workgroup memory), SHARED (1: with the entry `subgroup`), LANES (the
+// subgroup's size), ROWS and COLUMNS (its tile of x, and of y for each lane).
 
 struct Params {
     queries: u32,
@@ -172,36 +173,36 @@ fn subgroup(
     if tile >= params.tiles { return; }
     // Neighbouring tiles share the rows y, of which a tile reads more.
     let down = params.tiles / params.across;
-    let query = tile % down * 16u;
-    let row = tile / down * 16u * LANES;
+    let query = tile % down * ROWS;
+    let row = tile / down * COLUMNS * LANES;
     let quads = params.words / 4u;
-    //! unroll u 0..16/LANES
+    //! unroll u 0..ROWS/LANES
     let x_at_$u = min(query + $u * LANES + lane, params.queries - 1u) * quads;
     //! end
-    //! unroll v 0..16
+    //! unroll v 0..COLUMNS
     let y_at_$v = min(row + $v * LANES + lane, params.rows - 1u) * quads;
     //! end
-    //! unroll u 0..16/LANES
+    //! unroll u 0..ROWS/LANES
     //! unroll l 0..LANES
-    //! unroll v 0..16
+    //! unroll v 0..COLUMNS
     var sum_$u_$l_$v = 0u;
     //! end
     //! end
     //! end
     for (var quad = 0u; quad < quads; quad++) {
-        //! unroll u 0..16/LANES
+        //! unroll u 0..ROWS/LANES
         let x_$u = x_quads[x_at_$u + quad];
         //! end
-        //! unroll v 0..16
+        //! unroll v 0..COLUMNS
         let y_$v = y_quads[y_at_$v + quad];
         //! end
-        //! unroll u 0..16/LANES
+        //! unroll u 0..ROWS/LANES
         //! unroll l 0..LANES
         {
             //! unroll s 0..4
             let word_$s = subgroupBroadcast(x_$u[$s], u32($l));
             //! end
-            //! unroll v 0..16
+            //! unroll v 0..COLUMNS
             //! unroll s 0..4
             sum_$u_$l_$v += dot4U8Packed(word_$s, y_$v[$s]);
             //! end
@@ -210,9 +211,9 @@ fn subgroup(
         //! end
         //! end
     }
-    //! unroll u 0..16/LANES
+    //! unroll u 0..ROWS/LANES
     //! unroll l 0..LANES
-    //! unroll v 0..16
+    //! unroll v 0..COLUMNS
     if query + $u * LANES + $l < params.queries && row + $v * LANES + lane < params.rows {
         let at_$u_$l_$v = (query + $u * LANES + $l) * params.rows + row + $v * LANES + lane;
         out[at_$u_$l_$v] = result(query + $u * LANES + $l, row + $v * LANES + lane, sum_$u_$l_$v);

@@ -83,7 +83,12 @@ impl Device {
                     let why = gpu.why().to_owned();
                     Opened { device: Self::Gpu(gpu), why }
                 }
-                Err(error) => Opened { device: Self::Cpu, why: format!("auto: {error}") },
+                Err(error) => {
+                    // The error goes on to list every adapter, as `devices` does; one line has room for the reason.
+                    let text = error.to_string();
+                    let reason = text.split(": ").next().unwrap_or(&text);
+                    Opened { device: Self::Cpu, why: format!("auto: {reason}") }
+                }
             },
         })
     }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::args::{DataArgs, DeviceArgs, KnnArgs, name_of};
 use super::output::{self, Format};
+use super::save::SaveArgs;
 use super::summary::{DataFacts, DeviceFacts, KnnSummary, Seconds, peak_memory_bytes};
 use super::{cv, merge, shard};
 use crate::classify::knn::{KNearestNeighbor, correct, elect};
@@ -64,47 +65,6 @@ pub(super) struct Knn {
 enum Sub {
     /// Put the answers of all shards together: the answer of one search over all training rows, bit for bit.
     Merge(merge::Merge),
-}
-
-/// Files that hold the answer.
-#[derive(Debug, Clone, Args)]
-pub(super) struct SaveArgs {
-    /// Write the neighbours, test rows × k training rows, as .npy (i64).
-    #[arg(long, value_name = "NPY")]
-    save_neighbors: Option<PathBuf>,
-    /// Write the neighbours' distances, test rows × k, as .npy (f64).
-    #[arg(long, value_name = "NPY")]
-    save_neighbor_distances: Option<PathBuf>,
-    /// Write the predicted classes as .npy (i64), or as lines of class names where the name does not end in .npy; with
-    /// --shard, the part as .safetensors.
-    #[arg(long, value_name = "PATH")]
-    pub(super) out: Option<PathBuf>,
-}
-
-impl SaveArgs {
-    /// Writes the neighbours and their distances where asked for.
-    pub(super) fn neighbors(&self, neighbors: &Neighbors) -> Result<()> {
-        let shape = [neighbors.queries(), neighbors.k()];
-        if let Some(path) = &self.save_neighbors {
-            let rows: Vec<i64> = neighbors.rows().iter().copied().map(i64::from).collect();
-            data::write::npy(path, &shape, &rows)?;
-        }
-        if let Some(path) = &self.save_neighbor_distances {
-            data::write::npy(path, &shape, &neighbors.distances())?;
-        }
-        Ok(())
-    }
-
-    /// Writes the predictions where asked for.
-    pub(super) fn predictions(&self, predicted: &[u32], classes: &[String]) -> Result<()> {
-        let Some(path) = &self.out else { return Ok(()) };
-        if path.extension().is_some_and(|extension| extension == "npy") {
-            let ids: Vec<i64> = predicted.iter().copied().map(i64::from).collect();
-            return data::write::npy(path, &[ids.len()], &ids);
-        }
-        let lines: String = predicted.iter().map(|&class| format!("{}\n", classes[class as usize])).collect();
-        data::write::bytes(path, lines.as_bytes())
-    }
 }
 
 impl Knn {

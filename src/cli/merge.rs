@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::name_of;
-use super::knn::SaveArgs;
 use super::output::{self, Format};
+use super::save::SaveArgs;
 use super::shard::{self, Header, Part};
 use super::summary::thousands;
 use crate::classify::knn::{correct, elect_labels};

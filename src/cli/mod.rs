@@ -9,6 +9,7 @@ mod devices;
 mod knn;
 mod merge;
 mod output;
+mod save;
 mod shard;
 mod summary;
 

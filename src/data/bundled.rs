@@ -9,20 +9,6 @@ use super::input::Input;
 use super::parts::Parts;
 use crate::error::Result;
 
-/// Names of the classes, from the data set's documentation.
-pub(super) const CLASSES: [&str; 10] = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-];
-
 macro_rules! asset {
     ($name:literal) => {
         Input::bytes(
@@ -42,6 +28,6 @@ pub(super) fn load(limits: Limits) -> Result<Parts> {
         limits,
         "Fashion-MNIST (bundled subset)".into(),
     )?;
-    parts.classes = CLASSES.map(str::to_owned).to_vec();
+    parts.classes = idx::FASHION_MNIST.map(str::to_owned).to_vec();
     Ok(parts)
 }

@@ -6,9 +6,23 @@ use std::path::{Path, PathBuf};
 use super::input::Input;
 use super::labels::numbered;
 use super::parts::{Features, Ids, Parts};
-use super::{ImageShape, Limits, bundled, name_of};
+use super::{ImageShape, Limits, name_of};
 use crate::error::{Error, Result};
 use crate::rows::{Rows, Values};
+
+/// Names of Fashion-MNIST's classes, from its documentation: idx files have no names.
+pub(super) const FASHION_MNIST: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
 
 /// A file of the set under the name it was published by: `train-images-idx3-ubyte`, with a dot where some programs
 /// unpack it so, and `.gz` or not.
@@ -51,8 +65,8 @@ pub(super) fn load(folder: &Path, limits: Limits) -> Result<Parts> {
     )?;
     // The files of Fashion-MNIST have MNIST's names, and no names of classes: the folder tells them apart.
     let plain: String = folder.to_string_lossy().to_lowercase().replace(['-', '_', ' '], "");
-    if plain.contains("fashionmnist") && parts.classes.len() == bundled::CLASSES.len() {
-        parts.classes = bundled::CLASSES.map(str::to_owned).to_vec();
+    if plain.contains("fashionmnist") && parts.classes.len() == FASHION_MNIST.len() {
+        parts.classes = FASHION_MNIST.map(str::to_owned).to_vec();
     }
     Ok(parts)
 }

@@ -1,11 +1,24 @@
 //! How predictions and truth go together.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashSet};
+
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
 
-use super::table::Table;
+use super::table::{Table, shorten};
 
-/// Classes beyond which a matrix no longer fits a terminal; the worst confusions are listed instead.
+/// Classes beyond which the whole matrix is not kept: its size is their square, and labels go to 65,535.
+const MOST_COUNTED: usize = 256;
+
+/// Classes beyond which a terminal shows the weakest only.
+const MOST_LISTED: usize = 100;
+
+/// Classes beyond which nobody reads a matrix; the most frequent confusions are listed instead.
 const MOST_COLUMNS: usize = 20;
+
+/// Columns of a terminal that a matrix may take.
+const WIDTH: usize = 100;
 
 /// Characters of a class name that a matrix's column shows.
 const SHORT: usize = 6;
@@ -13,12 +26,15 @@ const SHORT: usize = 6;
 /// Counts of (true class, predicted class), with what follows from them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Confusion {
-    /// `counts[truth][predicted]`.
-    pub counts: Vec<Vec<usize>>,
+    /// `counts[truth][predicted]`; `None` beyond 256 classes.
+    pub counts: Option<Vec<Vec<usize>>>,
     /// Share of right predictions; 0 without any.
     pub accuracy: f64,
     /// Figures of each class.
     pub classes: Vec<ClassFigures>,
+    /// Rows of each (true, predicted) pair that occurs.
+    #[serde(skip)]
+    pairs: BTreeMap<(usize, usize), usize>,
 }
 
 /// Figures of one class; a ratio with nothing under it is 0, as in scikit-learn.
@@ -43,30 +59,45 @@ impl Confusion {
     /// When an id has no class.
     pub fn new(truth: &[u32], predicted: &[u32], classes: &[String]) -> Self {
         let n = classes.len();
-        let mut counts = vec![vec![0; n]; n];
+        let mut pairs = BTreeMap::new();
+        let (mut right, mut support, mut named) = (vec![0; n], vec![0; n], vec![0; n]);
         for (&truth, &predicted) in truth.iter().zip(predicted) {
-            counts[truth as usize][predicted as usize] += 1;
+            let (truth, predicted) = (truth as usize, predicted as usize);
+            *pairs.entry((truth, predicted)).or_insert(0) += 1;
+            support[truth] += 1;
+            named[predicted] += 1;
+            right[truth] += usize::from(truth == predicted);
         }
         let share = |part: usize, whole: usize| if whole == 0 { 0.0 } else { part as f64 / whole as f64 };
         let figures = |(class, name): (usize, &String)| {
-            let (right, support) = (counts[class][class], counts[class].iter().sum());
             let (precision, recall) =
-                (share(right, counts.iter().map(|row| row[class]).sum()), share(right, support));
+                (share(right[class], named[class]), share(right[class], support[class]));
             let both = precision + recall;
             let f1 = if both == 0.0 { 0.0 } else { 2.0 * precision * recall / both };
-            ClassFigures { name: name.clone(), support, precision, recall, f1 }
+            ClassFigures { name: name.clone(), support: support[class], precision, recall, f1 }
         };
-        let classes: Vec<ClassFigures> = classes.iter().enumerate().map(figures).collect();
-        let right = (0..n).map(|class| counts[class][class]).sum();
-        let accuracy = share(right, truth.len().min(predicted.len()));
-        Self { counts, accuracy, classes }
+        let counts = (n <= MOST_COUNTED).then(|| {
+            let mut counts = vec![vec![0; n]; n];
+            pairs.iter().for_each(|(&(truth, predicted), &rows)| counts[truth][predicted] = rows);
+            counts
+        });
+        let accuracy = share(right.iter().sum(), support.iter().sum());
+        Self { counts, accuracy, classes: classes.iter().enumerate().map(figures).collect(), pairs }
     }
 
-    /// Precision, recall, F1 and support of each class.
+    /// Precision, recall, F1 and support of each class; of more than 100 classes the twenty of smallest F1 that occur.
     pub fn per_class_table(&self) -> String {
-        let mut table = Table::new(&["class", "precision", "recall", "f1", "support"]);
+        let mut classes: Vec<&ClassFigures> = self.classes.iter().collect();
+        let mut title = "class";
+        if classes.len() > MOST_LISTED {
+            title = "weakest classes";
+            classes.retain(|class| class.support > 0);
+            classes.sort_by(|a, b| a.f1.total_cmp(&b.f1));
+            classes.truncate(MOST_COLUMNS);
+        }
+        let mut table = Table::new(&[title, "precision", "recall", "f1", "support"]);
         let three = |value: f64| format!("{value:.3}");
-        for class in &self.classes {
+        for class in classes {
             let support = class.support.to_string();
             table.row(&[
                 shorten(&class.name, 24),
@@ -79,44 +110,54 @@ impl Confusion {
         table.text()
     }
 
-    /// The matrix, rows true and columns predicted; of many classes the most frequent confusions.
+    /// The matrix, rows true and columns predicted. Columns bear short names, or numbers where those would look alike
+    /// or take too much room; of classes that fit neither way, the most frequent confusions.
     pub fn matrix_table(&self) -> String {
-        if self.classes.len() > MOST_COLUMNS {
+        let n = self.classes.len();
+        let Some(counts) = self.counts.as_ref().filter(|_| n <= MOST_COLUMNS) else {
             return self.worst_table();
-        }
-        let mut headers = vec!["true \\ predicted".to_owned()];
-        headers.extend(self.classes.iter().map(|class| shorten(&class.name, SHORT)));
-        let mut table = Table::new(&headers);
-        for (class, counts) in self.classes.iter().zip(&self.counts) {
-            let mut row = vec![shorten(&class.name, 16)];
-            row.extend(counts.iter().map(|&count| if count == 0 { "·".into() } else { count.to_string() }));
-            table.row(&row);
-        }
-        table.text()
+        };
+        let names = |most| self.classes.iter().map(move |class| shorten(&class.name, most));
+        let (columns, rows): (Vec<_>, Vec<_>) = (names(SHORT).collect(), names(16).collect());
+        let distinct = columns.iter().collect::<HashSet<_>>().len() == n;
+        let named = distinct.then(|| matrix(counts, &rows, &columns));
+        let numbers: Vec<String> = (0..n).map(|class| class.to_string()).collect();
+        let rows: Vec<String> =
+            numbers.iter().zip(&rows).map(|(number, name)| format!("{number} {name}")).collect();
+        let fits = |text: &String| text.lines().all(|line| line.width() <= WIDTH);
+        let numbered = matrix(counts, &rows, &numbers);
+        named.into_iter().chain([numbered]).find(fits).unwrap_or_else(|| self.worst_table())
     }
 
     fn worst_table(&self) -> String {
-        let mut wrong: Vec<(usize, usize, usize)> = Vec::new();
-        for (truth, counts) in self.counts.iter().enumerate() {
-            let off =
-                counts.iter().enumerate().filter(|&(predicted, &count)| predicted != truth && count > 0);
-            wrong.extend(off.map(|(predicted, &count)| (count, truth, predicted)));
+        let mut wrong: Vec<(usize, usize, usize)> = self
+            .pairs
+            .iter()
+            .filter(|((truth, predicted), _)| truth != predicted)
+            .map(|(&(truth, predicted), &rows)| (rows, truth, predicted))
+            .collect();
+        if wrong.is_empty() {
+            return "no class was taken for another\n".into();
         }
-        wrong.sort_by_key(|&(count, truth, predicted)| (std::cmp::Reverse(count), truth, predicted));
+        wrong.sort_by_key(|&(rows, truth, predicted)| (Reverse(rows), truth, predicted));
         let mut table = Table::new(&["most confused: true", "predicted", "rows"]);
-        for (count, truth, predicted) in wrong.into_iter().take(MOST_COLUMNS) {
+        for (rows, truth, predicted) in wrong.into_iter().take(MOST_COLUMNS) {
             let name = |class: usize| shorten(&self.classes[class].name, 24);
-            table.row(&[name(truth), name(predicted), count.to_string()]);
+            table.row(&[name(truth), name(predicted), rows.to_string()]);
         }
         table.text()
     }
 }
 
-fn shorten(name: &str, most: usize) -> String {
-    if name.chars().count() <= most {
-        return name.to_owned();
+fn matrix(counts: &[Vec<usize>], rows: &[String], columns: &[String]) -> String {
+    let headers: Vec<&str> =
+        ["true \\ predicted"].into_iter().chain(columns.iter().map(String::as_str)).collect();
+    let mut table = Table::new(&headers);
+    for (name, counts) in rows.iter().zip(counts) {
+        let count = |&count: &usize| if count == 0 { "·".into() } else { count.to_string() };
+        table.row(&[name.clone()].into_iter().chain(counts.iter().map(count)).collect::<Vec<_>>());
     }
-    name.chars().take(most - 1).chain(['…']).collect()
+    table.text()
 }
 
 #[cfg(test)]
@@ -130,7 +171,7 @@ mod tests {
     #[test]
     fn figures_follow_from_the_counts() {
         let confusion = Confusion::new(&[0, 0, 0, 1, 1, 2], &[0, 0, 1, 1, 0, 0], &names(3));
-        assert_eq!(confusion.counts, [[2, 1, 0], [1, 1, 0], [1, 0, 0]]);
+        assert_eq!(confusion.counts, Some(vec![vec![2, 1, 0], vec![1, 1, 0], vec![1, 0, 0]]));
         assert_eq!(confusion.accuracy, 0.5);
         let [a, b, c] = confusion.classes.as_slice() else { panic!("three classes") };
         assert_eq!((a.precision, a.recall, a.support), (0.5, 2.0 / 3.0, 3));
@@ -140,14 +181,53 @@ mod tests {
 
     #[test]
     fn tables_fit_a_terminal() {
-        let many: Vec<u32> = (0..300).map(|i| i % 100).collect();
-        let guess: Vec<u32> = many.iter().map(|&i| if i % 3 == 0 { (i + 1) % 100 } else { i }).collect();
-        for (truth, predicted, n) in [(&[0, 1][..], &[1, 1][..], 10), (&many, &guess, 100)] {
-            let confusion = Confusion::new(truth, predicted, &names(n));
-            for table in [confusion.per_class_table(), confusion.matrix_table()] {
-                assert!(table.lines().all(|line| line.chars().count() <= 120), "{table}");
+        for n in [2, 9, 10, 11, 12, 19, 20, 21, 100, 101, 5_000] {
+            // Half the rows are wrong, and counts have up to six digits where classes are few.
+            let truth: Vec<u32> = (0..200_000).map(|i| i % n).collect();
+            let predicted: Vec<u32> =
+                truth.iter().enumerate().map(|(i, &t)| (t + i as u32 % 2) % n).collect();
+            for name in ["class", "猫猫猫猫猫猫猫猫猫猫猫猫猫猫猫"] {
+                let names: Vec<String> = (0..n).map(|i| format!("{i} {name}")).collect();
+                let confusion = Confusion::new(&truth, &predicted, &names);
+                for table in [confusion.per_class_table(), confusion.matrix_table()] {
+                    assert!(table.lines().all(|line| line.width() <= WIDTH), "{table}");
+                    assert!(
+                        table.lines().count() <= 2 + 100,
+                        "{n} classes in {} lines",
+                        table.lines().count()
+                    );
+                }
             }
         }
+    }
+
+    #[test]
+    fn columns_that_would_look_alike_bear_numbers() {
+        let names = ["category-a", "category-b"].map(String::from);
+        let table = Confusion::new(&[0, 1, 1], &[0, 0, 1], &names).matrix_table();
+        let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0], ["true", "\\", "predicted", "0", "1"]);
+        assert_eq!(lines[2..], [["0", "category-a", "1", "·"], ["1", "category-b", "1", "1"]]);
+    }
+
+    #[test]
+    fn the_largest_label_needs_no_square_of_memory() {
+        let confusion = Confusion::new(&[0, 65_534, 65_534], &[0, 65_535, 65_535], &names(65_536));
+        assert_eq!(confusion.counts, None);
+        assert_eq!(confusion.accuracy, 1.0 / 3.0);
+        assert!(
+            confusion.matrix_table().contains("class 65534          class 65535     2"),
+            "{}",
+            confusion.matrix_table()
+        );
+        let weakest = confusion.per_class_table();
+        assert!(weakest.lines().nth(2).is_some_and(|line| line.starts_with("class 65534 ")), "{weakest}");
+    }
+
+    #[test]
+    fn without_a_mistake_nothing_is_listed() {
+        let ids: Vec<u32> = (0..30).collect();
+        assert_eq!(Confusion::new(&ids, &ids, &names(30)).matrix_table(), "no class was taken for another\n");
     }
 
     #[test]

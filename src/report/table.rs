@@ -1,5 +1,7 @@
 //! Aligned tables, for terminals and for Markdown.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 /// Rows of cells under headers. Columns whose cells are all numbers are aligned to the right.
 #[derive(Debug, Clone)]
 pub struct Table {
@@ -10,19 +12,20 @@ pub struct Table {
 impl Table {
     /// A table without rows.
     pub fn new(headers: &[impl ToString]) -> Self {
-        Self { headers: headers.iter().map(ToString::to_string).collect(), rows: Vec::new() }
+        Self { headers: headers.iter().map(|cell| printable(&cell.to_string())).collect(), rows: Vec::new() }
     }
 
-    /// Adds a row. Missing cells are empty, surplus cells are dropped.
+    /// Adds a row. Missing cells are empty, surplus cells are dropped. Control characters are shown as `�`: names come
+    /// from files, and must neither break a line nor command the terminal.
     pub fn row(&mut self, cells: &[impl ToString]) {
-        let mut cells: Vec<String> = cells.iter().map(ToString::to_string).collect();
+        let mut cells: Vec<String> = cells.iter().map(|cell| printable(&cell.to_string())).collect();
         cells.resize(self.headers.len(), String::new());
         self.rows.push(cells);
     }
 
     /// The table for a terminal: columns two spaces apart, a line under the headers.
     pub fn text(&self) -> String {
-        let widths = self.widths(|cell| cell.chars().count());
+        let widths = self.widths(UnicodeWidthStr::width);
         let line: Vec<String> = widths.iter().map(|&width| "─".repeat(width)).collect();
         let mut text = self.line(&self.headers, &widths, "", "  ", "");
         text += &self.line(&line, &widths, "", "  ", "");
@@ -36,7 +39,7 @@ impl Table {
     pub fn markdown(&self) -> String {
         let escaped =
             |cells: &[String]| cells.iter().map(|cell| cell.replace('|', "\\|")).collect::<Vec<_>>();
-        let widths = self.widths(|cell| cell.replace('|', "\\|").chars().count());
+        let widths = self.widths(|cell| cell.replace('|', "\\|").width());
         let rule = |(column, width): (usize, &usize)| match self.numeric(column) {
             true => format!("{}:", "-".repeat(width.saturating_sub(1).max(2))),
             false => "-".repeat((*width).max(3)),
@@ -69,7 +72,7 @@ impl Table {
 
     fn line(&self, cells: &[String], widths: &[usize], start: &str, between: &str, end: &str) -> String {
         let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
-            let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let gap = " ".repeat(width.saturating_sub(cell.width()));
             if self.numeric(column) { gap + cell } else { cell.clone() + &gap }
         });
         let line = padded.collect::<Vec<_>>().join(between);
@@ -78,9 +81,27 @@ impl Table {
     }
 }
 
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}
+
+/// At most `most` columns of `text`, the cut marked with `…`.
+pub(super) fn shorten(text: &str, most: usize) -> String {
+    let text = printable(text);
+    if text.width() <= most {
+        return text;
+    }
+    let mut width = 1;
+    let kept = text.chars().take_while(|char| {
+        width += char.width().unwrap_or(0);
+        width <= most
+    });
+    kept.chain(['…']).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{Table, shorten};
 
     fn sample() -> Table {
         let mut table = Table::new(&["name", "n"]);
@@ -105,5 +126,24 @@ mod tests {
         let mut table = Table::new(&["a", "b"]);
         table.row(&["x"]);
         assert_eq!(table.text(), "a  b\n─\nx\n".replace("─\n", "─  ─\n"));
+    }
+
+    #[test]
+    fn wide_letters_take_two_columns() {
+        let mut table = Table::new(&["name", "n"]);
+        table.row(&["猫猫猫", "1"]);
+        table.row(&["dog", "2"]);
+        assert_eq!(table.text(), "name    n\n──────  ─\n猫猫猫  1\ndog     2\n");
+        assert_eq!(
+            [shorten("猫猫猫", 6), shorten("猫猫猫", 5), shorten("a cat", 4)],
+            ["猫猫猫", "猫猫…", "a c…"]
+        );
+    }
+
+    #[test]
+    fn names_cannot_break_lines_or_command_the_terminal() {
+        let mut table = Table::new(&["name"]);
+        table.row(&["a\n\x1b[31mb"]);
+        assert_eq!(table.text(), "name\n───────\na��[31mb\n".replace("───────", &"─".repeat(8)));
     }
 }

@@ -10,8 +10,8 @@ use crate::reference::nearest::Metric;
 use crate::rows::RowsRef;
 use crate::tensor::{GPU_PIXEL_ROW, pad_pixel_rows};
 
+use super::bytes::ByteIndex;
 use super::certified::Frame;
-use super::scan::ByteIndex;
 
 /// Device memory for a search where the user sets no limit: little next to any GPU's, enough for tiles that keep one busy.
 const DEFAULT_BYTES: u64 = 512 << 20;

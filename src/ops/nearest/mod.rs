@@ -5,6 +5,7 @@
 //! [`mod@reference::nearest`], ordered by (rank, row): it does not depend on the device, the
 //! tiles, the batches, the threads or the memory limit.
 
+mod bytes;
 mod certified;
 mod gpu;
 mod neighbors;
@@ -15,10 +16,12 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use self::bytes::{ByteIndex, byte_form};
 use self::certified::{Frame, QueryFrame};
 pub use self::neighbors::Neighbors;
-use self::scan::{ByteForm, ByteIndex, scan_bytes, scan_floats};
+use self::scan::{scan_bytes, scan_floats};
 pub use self::table::OP as TABLE_ROW;
+use crate::cpu::nearest::ByteForm;
 use crate::cpu::{self, exact};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -283,20 +286,6 @@ fn margin(k: usize) -> usize {
 /// Candidates that the second scan keeps, of the few queries that the first did not prove.
 fn widened(k: usize, rows: usize) -> usize {
     (8 * (k + margin(k))).min(rows)
-}
-
-/// The integer form that searches `train` exactly, where there is one, with the pixels.
-fn byte_form(metric: Metric, train: RowsRef<'_>) -> Option<(ByteForm, &[u8])> {
-    let ValuesRef::U8(bytes) = train.values() else { return None };
-    let form = match metric {
-        Metric::L2 | Metric::SqEuclidean => ByteForm::SqEuclidean,
-        Metric::L1 => ByteForm::L1,
-        Metric::Dot => ByteForm::Dot,
-        // A quotient of integers: its order is proven in 64 bit like that of other numbers.
-        Metric::Cosine => return None,
-    };
-    // Wider rows would overflow 32-bit distances.
-    (train.features() <= scan::MAX_BYTE_FEATURES).then_some((form, bytes))
 }
 
 fn wide(rows: RowsRef<'_>) -> Vec<f64> {

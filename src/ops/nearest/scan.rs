@@ -1,10 +1,10 @@
 //! The scans that find candidates, on the CPU or an adapter: what differs between devices, and nothing else.
 
+use super::bytes::ByteIndex;
 use super::certified::Frame;
 use super::gpu;
 use crate::cpu;
-use crate::cpu::nearest::{Best, ByteQueries, ByteStats, FloatQueries, byte_stats, dot_of_key};
-pub(super) use crate::cpu::nearest::{ByteForm, MAX_BYTE_FEATURES};
+use crate::cpu::nearest::{Best, ByteQueries, FloatQueries};
 use crate::device::Device;
 use crate::error::Result;
 use crate::reference::nearest::Metric;
@@ -21,28 +21,6 @@ pub(super) fn roundings(device: &Device, features: usize) -> usize {
         Device::Gpu(_) => features + 2,
         // Two more for the difference and the square of the direct forms.
         Device::Cpu | Device::Reference => cpu::nearest::roundings(features) + 2,
-    }
-}
-
-/// Pixels ready to be searched in integers.
-pub(super) struct ByteIndex<'a> {
-    pub(super) form: ByteForm,
-    pub(super) rows: &'a [u8],
-    pub(super) features: usize,
-    pub(super) stats: Vec<ByteStats>,
-}
-
-impl<'a> ByteIndex<'a> {
-    pub(super) fn new(form: ByteForm, rows: &'a [u8], features: usize) -> Self {
-        Self { form, rows, features, stats: byte_stats(rows, features) }
-    }
-
-    /// The rank behind an exact key.
-    pub(super) fn rank(&self, key: u32) -> f64 {
-        match self.form {
-            ByteForm::SqEuclidean | ByteForm::L1 => f64::from(key),
-            ByteForm::Dot => 0.0 - f64::from(dot_of_key(key)),
-        }
     }
 }
 
