@@ -31,3 +31,30 @@ fn key_of_bits(bits: u32) -> u32 {
     }
     return ~bits;
 }
+
+// A loaded number below 0: by bits, because a comparison may take a NaN for anything where compilers assume there is none.
+fn is_negative(value: f32) -> bool {
+    let bits = bitcast<u32>(value);
+    return bits > 0x80000000u && bits <= 0xff800000u;
+}
+
+// 1 / (1 + exp(-x)) by exp(-|x|), which cannot overflow.
+fn sigmoid(x: f32) -> f32 {
+    let z = exp(-abs(x));
+    return select(1.0, z, x < 0.0) / (1.0 + z);
+}
+
+// (1 - t) / (1 + t) with t = exp(-2|x|), and below 1/2, where 1 - t cancels, the polynomial of Cephes' tanhf. Drivers' own tanh may be off
+// by 1e-5 and is NaN for large x on some (gpuweb issue 4458).
+fn accurate_tanh(x: f32) -> f32 {
+    let z = x * x;
+    if z < 0.25 {
+        var p = fma(z, -5.70498872745e-3, 2.06390887954e-2);
+        p = fma(z, p, -5.37397155531e-2);
+        p = fma(z, p, 1.33314422036e-1);
+        p = fma(z, p, -3.33332819422e-1);
+        return fma(p * z, x, x);
+    }
+    let t = exp(-2.0 * abs(x));
+    return sign(x) * ((1.0 - t) / (1.0 + t));
+}

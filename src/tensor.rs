@@ -28,7 +28,10 @@ impl DType {
     }
 }
 
-/// A row-major, contiguous array on one device. Clones share the storage, which is never written after it was made.
+/// A row-major, contiguous array on one device.
+///
+/// Clones share the storage. The few operations that take a tensor as `&mut` write in place where nothing shares its storage,
+/// and into a copy otherwise, so that no clone ever sees another's change.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -39,9 +42,9 @@ pub struct Tensor {
 #[derive(Debug, Clone)]
 pub(crate) enum Storage {
     /// Reals of the reference.
-    F64(Arc<[f64]>),
+    F64(Arc<Vec<f64>>),
     /// Reals of the CPU.
-    F32(Arc<[f32]>),
+    F32(Arc<Vec<f32>>),
     /// Pixels of the reference (`true`) or the CPU.
     U8(Arc<[u8]>, bool),
     /// Integers of the reference (`true`) or the CPU.
@@ -49,6 +52,16 @@ pub(crate) enum Storage {
     /// Anything on an adapter. Rows of pixels (along the last dimension) are padded with zeros to whole
     /// [`GPU_PIXEL_ROW`]s; other elements are contiguous.
     Gpu(Gpu, Buffer, DType),
+}
+
+/// The elements of a real tensor while they may be changed.
+pub(crate) enum RealsMut<'a> {
+    /// On the reference.
+    F64(&'a mut [f64]),
+    /// On the CPU.
+    F32(&'a mut [f32]),
+    /// On an adapter: no other tensor has this memory.
+    Gpu(&'a Gpu, &'a Buffer),
 }
 
 /// Rows of pixels on an adapter take a multiple of this many bytes, one `vec4<u32>`.
@@ -77,8 +90,8 @@ impl Tensor {
         let narrow = || values.iter().map(|&v| v as f32);
         Self::make(shape, values.len(), || {
             Ok(match device {
-                Device::Reference => Storage::F64(values.into()),
-                Device::Cpu => Storage::F32(narrow().collect()),
+                Device::Reference => Storage::F64(values.to_vec().into()),
+                Device::Cpu => Storage::F32(narrow().collect::<Vec<_>>().into()),
                 Device::Gpu(gpu) => {
                     let values: Vec<f32> = narrow().collect();
                     Storage::Gpu(gpu.clone(), gpu.upload(bytemuck::cast_slice(&values))?, DType::Real)
@@ -94,8 +107,10 @@ impl Tensor {
     pub fn from_f32(device: &Device, shape: &[usize], values: &[f32]) -> Result<Self> {
         Self::make(shape, values.len(), || {
             Ok(match device {
-                Device::Reference => Storage::F64(values.iter().copied().map(f64::from).collect()),
-                Device::Cpu => Storage::F32(values.into()),
+                Device::Reference => {
+                    Storage::F64(values.iter().copied().map(f64::from).collect::<Vec<_>>().into())
+                }
+                Device::Cpu => Storage::F32(values.to_vec().into()),
                 Device::Gpu(gpu) => {
                     Storage::Gpu(gpu.clone(), gpu.upload(bytemuck::cast_slice(values))?, DType::Real)
                 }
@@ -155,6 +170,25 @@ impl Tensor {
 
     pub(crate) fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    /// The elements of a real tensor, to be changed in place; a shared storage is copied first.
+    pub(crate) fn reals_mut(&mut self, op: &'static str) -> Result<RealsMut<'_>> {
+        let dtype = self.dtype();
+        Ok(match &mut self.storage {
+            Storage::F64(values) => RealsMut::F64(Arc::make_mut(values).as_mut_slice()),
+            Storage::F32(values) => RealsMut::F32(Arc::make_mut(values).as_mut_slice()),
+            Storage::Gpu(gpu, buffer, DType::Real) => {
+                if !buffer.is_unshared() {
+                    *buffer = gpu.duplicate(buffer)?;
+                }
+                RealsMut::Gpu(gpu, buffer)
+            }
+            _ => {
+                let problem = format!("a tensor of type {}", dtype.name());
+                return Err(Error::shape(op, problem, "only real tensors are updated in place"));
+            }
+        })
     }
 
     /// The dimensions, outermost first.

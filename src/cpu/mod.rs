@@ -1,6 +1,9 @@
 //! The CPU's kernels: SIMD chosen at run time, all cores, plain slices and dimensions.
 
+pub mod activation;
+mod chunks;
 pub mod exact;
+pub mod math;
 pub mod matmul;
 pub mod nearest;
 pub mod pairwise_l1;

@@ -190,6 +190,28 @@ impl Gpu {
         Ok(buffer)
     }
 
+    /// A new buffer with the contents of `buffer`. Submits the recorded work, which may write them.
+    ///
+    /// # Errors
+    /// As [`Self::alloc`] and [`Self::flush`].
+    pub fn duplicate(&self, buffer: &Buffer) -> Result<Buffer> {
+        self.check_owner("copying a buffer", buffer)?;
+        let copy = self.take(buffer.len())?;
+        let between = queue::Copy {
+            from: buffer.memory.block().raw.clone(),
+            offset: buffer.offset,
+            to: copy.memory.block().raw.clone(),
+            to_offset: copy.offset,
+            bytes: buffer.binding_bytes(),
+        };
+        let mut recorder = self.recorder();
+        recorder.flush(&self.inner.context, &[])?;
+        copy.memory.block().use_in(recorder.batch());
+        recorder.flush(&self.inner.context, &[between])?;
+        drop(recorder);
+        Ok(copy)
+    }
+
     /// The part of `buffer` from byte `start` with `bytes`, sharing its memory.
     ///
     /// # Errors

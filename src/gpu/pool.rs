@@ -40,6 +40,11 @@ impl Buffer {
         Arc::ptr_eq(&self.memory, &other.memory)
     }
 
+    /// Whether this is the only handle of its memory. Recorded work may still use it: it is ordered before what comes.
+    pub fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.memory) == 1
+    }
+
     /// Bytes a binding covers: whole vectors.
     pub(crate) fn binding_bytes(&self) -> u64 {
         limits::binding_size(self.bytes).min(self.memory.block().size - self.offset)

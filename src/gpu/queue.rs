@@ -152,6 +152,11 @@ impl Recorder {
         })
     }
 
+    /// Number of the batch being recorded.
+    pub(crate) fn batch(&self) -> u64 {
+        self.batch
+    }
+
     /// Work one submission should hold.
     pub(crate) fn budget(&self) -> u64 {
         self.budget.work()

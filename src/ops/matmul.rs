@@ -2,13 +2,13 @@
 
 pub(crate) mod gpu;
 
-use super::{Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
+use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::cpu::matmul::MatmulShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
-use crate::tolerance::{Bounded, Class, Worst, compare};
+use crate::tolerance::{Real, Tracked, Worst, compare};
 use crate::{cpu, reference};
 
 const NAME: &str = "matmul";
@@ -18,7 +18,7 @@ pub static OP: Op = Op {
     name: NAME,
     summary: "C = op(A)·op(B) for a batch of matrices, each operand possibly transposed",
     dimensions: &["batch", "m", "n", "k"],
-    tolerance: "dot of k terms",
+    tolerance: BOUNDED,
     shaders: gpu::shaders,
     flops: |s| 2.0 * (s[0] * s[1] * s[2] * s[3]) as f64,
     bytes: |s| 4.0 * (s[0] * (s[1] * s[3] + s[3] * s[2] + s[1] * s[2])) as f64,
@@ -59,9 +59,7 @@ pub fn matmul(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<Tensor> 
 /// Runs on the operands' device; `family` names the kernels, `None` leaves the choice to the device.
 fn run(a: &Tensor, b: &Tensor, shape: MatmulShape, family: Option<&str>) -> Result<Storage> {
     Ok(match (a.storage(), b.storage()) {
-        (Storage::F64(a), Storage::F64(b)) => {
-            Storage::F64(define(a, b, shape).iter().map(|c| c.value).collect())
-        }
+        (Storage::F64(a), Storage::F64(b)) => Storage::F64(define(a, b, shape).into()),
         (Storage::F32(a), Storage::F32(b)) => {
             let mut c = vec![0.0; shape.batch * shape.m * shape.n];
             cpu::matmul::matmul(a, b, &mut c, shape);
@@ -103,7 +101,7 @@ fn shapes_of(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<(MatmulSh
     Ok((shape, batch.into_iter().chain([m, n]).collect()))
 }
 
-fn define(a: &[f64], b: &[f64], shape: MatmulShape) -> Vec<Bounded> {
+fn define<T: Real>(a: &[T], b: &[T], shape: MatmulShape) -> Vec<T> {
     let MatmulShape { batch, m, n, k, a_transposed, b_transposed } = shape;
     (0..batch)
         .flat_map(|i| {
@@ -158,5 +156,5 @@ fn check(device: &Device, case: &Case) -> Result<Worst> {
     let (left, right, shape, family, [a, b]) = operands(device, case)?;
     let out = vec![shape.batch, shape.m, shape.n];
     let got = Tensor::from_storage(out, run(&left, &right, shape, family.as_deref())?).to_f64()?;
-    Ok(compare(Class::Dot { terms: shape.k }, &got, &define(&a, &b, shape)))
+    Ok(compare(&got, &define(&Tracked::inputs(&a), &Tracked::inputs(&b), shape)))
 }

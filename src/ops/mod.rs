@@ -7,6 +7,9 @@
 //! | `shaders/NAME.wgsl` | the kernels |
 //! | `src/ops/NAME.rs` | the public function and its row of [`OPS`] |
 
+pub mod activation;
+mod inputs;
+mod launch;
 pub mod matmul;
 pub mod nearest;
 mod pairs;
@@ -29,7 +32,7 @@ pub struct Op {
     pub summary: &'static str,
     /// What the dimensions of a [`Case`] are, in order.
     pub dimensions: &'static [&'static str],
-    /// The tolerance class in words.
+    /// What results are held to, in words: [`EXACT`], [`BOUNDED`] or both.
     pub tolerance: &'static str,
     /// The kernels in all the ways they may be compiled; an operation without any runs on those of the operations it
     /// is composed of.
@@ -52,6 +55,11 @@ pub struct Op {
     /// Runs one variant on one device on seeded inputs and compares every element with the definition.
     pub check: fn(&Device, &Case) -> Result<Worst>,
 }
+
+/// Results equal the definition.
+pub const EXACT: &str = "exact";
+/// Results lie within the bound that [`crate::tolerance`] derives from the definition.
+pub const BOUNDED: &str = "bounded";
 
 /// One way in which a kernel is compiled.
 pub struct Shader {
@@ -85,8 +93,15 @@ pub struct Case {
 }
 
 /// The table of all operations.
-pub static OPS: &[&Op] =
-    &[&matmul::OP, &pairwise_l2::OP, &pairwise_l1::OP, &topk::OP, &vote::OP, &nearest::TABLE_ROW];
+pub static OPS: &[&Op] = &[
+    &matmul::OP,
+    &activation::OP,
+    &pairwise_l2::OP,
+    &pairwise_l1::OP,
+    &topk::OP,
+    &vote::OP,
+    &nearest::TABLE_ROW,
+];
 
 /// The table in Markdown: the README shows it, and a test compares.
 pub fn markdown() -> String {

@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::rng;
 use crate::tensor::{DType, Tensor};
-use crate::tolerance::{Bounded, Class, Worst, compare};
+use crate::tolerance::{Tracked, Worst, compare, compare_exact};
 
 /// Widest rows of pixels whose squared distances (at most 255² a feature) stay below 2³¹.
 pub const MAX_PIXEL_FEATURES: usize = (i32::MAX / (255 * 255)) as usize;
@@ -60,10 +60,8 @@ pub(super) struct Pairs {
     pub op: &'static Op,
     /// Runs a form (`direct`, `expanded`, …) with a family of kernels.
     pub run: fn(&Tensor, &Tensor, &str, Option<&str>) -> Result<Tensor>,
-    /// The definition over all pairs.
-    pub define: fn(&[f64], &[f64], usize) -> Vec<f64>,
-    /// The magnitude of a distance computed by a form, given the two rows and the distance.
-    pub magnitude: fn(&str, &[f64], &[f64], f64) -> f64,
+    /// The definition over all pairs of rows of so many features, in a form.
+    pub define: fn(&[Tracked], &[Tracked], usize, &str) -> Vec<Tracked>,
 }
 
 /// Seeded rows on a device, with their 64-bit values.
@@ -93,23 +91,17 @@ pub(super) fn workload(pairs: &'static Pairs, device: &Device, case: &Case) -> R
     }))
 }
 
-/// Compares pixels exactly, other rows within their class.
+/// Compares pixels exactly, other rows within their bound.
 pub(super) fn check(pairs: &Pairs, device: &Device, case: &Case) -> Result<Worst> {
     let [(x, wide_x), (y, wide_y)] = operands(pairs, device, case)?;
     let (form, family) = split_variant(&case.variant);
-    let (rows, features) = (case.shape[1], case.shape[2]);
     let got = (pairs.run)(&x, &y, form, family)?.to_f64()?;
-    let want: Vec<Bounded> = (pairs.define)(&wide_x, &wide_y, features)
-        .into_iter()
-        .enumerate()
-        .map(|(i, value)| {
-            let (x, y) =
-                (&wide_x[i / rows * features..][..features], &wide_y[i % rows * features..][..features]);
-            Bounded { value, magnitude: (pairs.magnitude)(form, x, y, value) }
-        })
-        .collect();
-    let class = if form == "u8" { Class::Exact } else { Class::Dot { terms: features } };
-    Ok(compare(class, &got, &want))
+    let want = (pairs.define)(&Tracked::inputs(&wide_x), &Tracked::inputs(&wide_y), case.shape[2], form);
+    if form != "u8" {
+        return Ok(compare(&got, &want));
+    }
+    let want: Vec<f64> = want.into_iter().map(Tracked::value).collect();
+    Ok(compare_exact(&got, &want))
 }
 
 /// Pixels as the numbers they are.

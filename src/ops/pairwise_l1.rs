@@ -15,7 +15,7 @@ pub static OP: Op = Op {
     name: NAME,
     summary: "Manhattan distances between all pairs of two sets of rows, exact for pixels",
     dimensions: &["queries", "rows", "features"],
-    tolerance: "exact (u8), dot of features (f32)",
+    tolerance: "exact (u8), bounded (f32)",
     shaders: gpu::shaders,
     flops: |s| 2.0 * (s[0] * s[1] * s[2]) as f64,
     bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + s[0] * s[1]) as f64,
@@ -30,8 +30,7 @@ pub static OP: Op = Op {
 static PAIRS: Pairs = Pairs {
     op: &OP,
     run: |x, y, _, family| run(x, y, family),
-    define: reference::pairwise_l1::pairwise_l1,
-    magnitude: |_, _, _, distance| distance,
+    define: |x, y, features, _| reference::pairwise_l1::pairwise_l1(x, y, features),
 };
 
 /// Distances dᵢⱼ = Σₚ |xᵢₚ − yⱼₚ| between the rows of `queries` [Q, D] and of `rows` [T, D]: [Q, T].

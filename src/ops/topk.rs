@@ -3,13 +3,13 @@
 mod gpu;
 
 pub(crate) use self::gpu::Selection;
-use super::{Case, Effort, Op, split_variant, variants_of, wrong_case, wrong_dtypes};
+use super::{Case, EXACT, Effort, Op, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::order::{self, Ordered};
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
-use crate::tolerance::{Bounded, Class, Worst, compare};
+use crate::tolerance::{Worst, compare_exact};
 use crate::{cpu, reference};
 
 const NAME: &str = "topk";
@@ -19,7 +19,7 @@ pub static OP: Op = Op {
     name: NAME,
     summary: "the k smallest of every row, ordered by (value, column), streaming over tiles of columns",
     dimensions: &["rows", "columns", "k"],
-    tolerance: "exact",
+    tolerance: EXACT,
     shaders: gpu::shaders,
     flops: |s| (s[0] * s[1]) as f64,
     bytes: |s| 4.0 * (s[0] * (s[1] + 2 * s[2])) as f64,
@@ -134,8 +134,6 @@ fn check(device: &Device, case: &Case) -> Result<Worst> {
     let (matrix, wide) = operand(device, case)?;
     let (columns, k) = (case.shape[1], case.shape[2]);
     let (got, want) = (run(&matrix, k, split_variant(&case.variant).1)?, define(&wide, columns, k));
-    let exact = |values: Vec<f64>| values.into_iter().map(Bounded::plain).collect::<Vec<_>>();
     let columns = |top: &TopK| top.columns.iter().copied().map(f64::from).collect::<Vec<_>>();
-    let values = compare(Class::Exact, &got.values, &exact(want.values.clone()));
-    Ok(values.max(compare(Class::Exact, &columns(&got), &exact(columns(&want)))))
+    Ok(compare_exact(&got.values, &want.values).max(compare_exact(&columns(&got), &columns(&want))))
 }

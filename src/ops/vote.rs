@@ -2,12 +2,12 @@
 
 mod gpu;
 
-use super::{Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
+use super::{Case, EXACT, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
-use crate::tolerance::{Bounded, Class, Worst, compare};
+use crate::tolerance::{Worst, compare_exact};
 use crate::{cpu, reference};
 
 const NAME: &str = "vote";
@@ -17,7 +17,7 @@ pub static OP: Op = Op {
     name: NAME,
     summary: "the class with most votes, or the largest weight, among the neighbours of each query",
     dimensions: &["queries", "k", "classes"],
-    tolerance: "exact",
+    tolerance: EXACT,
     shaders: gpu::shaders,
     flops: |s| (s[0] * s[1]) as f64,
     bytes: |s| 4.0 * (s[0] * (s[1] + 1)) as f64,
@@ -152,8 +152,7 @@ fn check(device: &Device, case: &Case) -> Result<Worst> {
     let family = split_variant(&case.variant).1;
     let got = run(&votes.on_device, votes.weights_on_device.as_ref(), classes, family)?.to_f64()?;
     let each = votes.labels.chunks_exact(k).zip(votes.weights.chunks_exact(k));
-    let want: Vec<Bounded> = each
-        .map(|(labels, weights)| Bounded::plain(f64::from(reference::vote::vote(labels, weights, classes))))
-        .collect();
-    Ok(compare(Class::Exact, &got, &want))
+    let want: Vec<f64> =
+        each.map(|(labels, weights)| f64::from(reference::vote::vote(labels, weights, classes))).collect();
+    Ok(compare_exact(&got, &want))
 }

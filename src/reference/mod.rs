@@ -2,6 +2,7 @@
 //!
 //! Every other executor is tested against these functions. They take plain slices and dimensions, and know no device.
 
+pub mod activation;
 pub mod matmul;
 pub mod nearest;
 pub mod pairwise_l1;

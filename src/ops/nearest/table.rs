@@ -3,18 +3,18 @@
 use super::{Index, Metric};
 use crate::device::Device;
 use crate::error::Result;
-use crate::ops::{Case, Effort, Op, wrong_case};
+use crate::ops::{Case, EXACT, Effort, Op, wrong_case};
 use crate::reference;
 use crate::rng;
 use crate::rows::{Rows, Values};
-use crate::tolerance::{Bounded, Class, Worst, compare};
+use crate::tolerance::{Worst, compare_exact};
 
 /// The table's row.
 pub static OP: Op = Op {
     name: super::OP,
     summary: "the k nearest training rows of every query, proven exact, without the matrix of distances",
     dimensions: &["queries", "rows", "features", "k"],
-    tolerance: "exact",
+    tolerance: EXACT,
     shaders: Vec::new,
     flops: |s| 2.0 * (s[0] * s[1] * s[2]) as f64,
     bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + 3 * s[0] * s[3]) as f64,
@@ -88,7 +88,7 @@ fn check(device: &Device, case: &Case) -> Result<Worst> {
         .flat_map(|query| reference::nearest::nearest(metric, query, &wide, k))
         .collect();
     let rows: Vec<f64> = found.rows().iter().copied().map(f64::from).collect();
-    let want_rows: Vec<Bounded> = want.iter().map(|&(_, row)| Bounded::plain(row as f64)).collect();
-    let want_ranks: Vec<Bounded> = want.iter().map(|&(rank, _)| Bounded::plain(rank)).collect();
-    Ok(compare(Class::Exact, &rows, &want_rows).max(compare(Class::Exact, found.ranks(), &want_ranks)))
+    let (want_ranks, want_rows): (Vec<f64>, Vec<f64>) =
+        want.iter().map(|&(rank, row)| (rank, row as f64)).unzip();
+    Ok(compare_exact(&rows, &want_rows).max(compare_exact(found.ranks(), &want_ranks)))
 }
