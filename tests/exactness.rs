@@ -74,6 +74,41 @@ fn assert_exact(name: &str, train: &Rows, queries: &Rows, k: usize, metrics: &[M
 }
 
 #[test]
+fn real_rows_on_equal_steps() {
+    let features = 37;
+    let levels = |seed: u64, n: usize, bound: u32| rng::integers(&mut rng::seeded(seed), n * features, bound);
+    let rows =
+        |levels: Vec<u32>, value: fn(u32) -> f32| floats(levels.into_iter().map(value).collect(), features);
+    let metrics = [Metric::L2, Metric::SqEuclidean, Metric::L1];
+    // Few levels make many ties: integers are answered as such, thirds must tie as the 64-bit definition rounds them.
+    for (name, bound, value) in [
+        ("integers", 3, (|n| n as f32) as fn(u32) -> f32),
+        ("halves below zero", 4, |n| n as f32 * 0.5 - 1.0),
+        ("thirds", 3, |n| n as f32 / 3.0),
+        ("unit pixels", 256, |n| n as f32 / 255.0),
+        ("pixels of both signs", 256, |n| n as f32 / 127.5 - 1.0),
+        ("far from the origin", 256, |n| 1e6 + n as f32),
+    ] {
+        let (train, queries) = (rows(levels(3, 900, bound), value), rows(levels(4, 20, bound), value));
+        for certificate in assert_exact(name, &train, &queries, 12, &metrics) {
+            if bound == 256 || name == "integers" || name == "halves below zero" {
+                assert_eq!(certificate.redone, 0, "{name}");
+            }
+        }
+        // Queries off the steps, and beyond their ends.
+        for shift in [0.001, -300.0, 1e9] {
+            let off = levels(5, 7, bound).into_iter().map(|n| value(n) + shift).collect();
+            assert_exact(name, &train, &floats(off, features), 3, &metrics);
+        }
+    }
+    // One training value off the steps.
+    let mut values: Vec<f32> = levels(6, 900, 256).into_iter().map(|n| n as f32).collect();
+    values[899 * features + 5] = 0.3;
+    let queries = rows(levels(7, 20, 256), |n| n as f32);
+    assert_exact("one value off", &floats(values, features), &queries, 12, &metrics);
+}
+
+#[test]
 fn duplicates_and_near_duplicates() {
     let features = 48;
     let base = noise(1, 40 * features);

@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 /// Elements of a task: long enough to hide its start, short enough that a few operands stay in a core's cache.
-pub(super) const CHUNK: usize = 1 << 14;
+pub(crate) const CHUNK: usize = 1 << 14;
 
 /// Runs a loop compiled for the machine's vectors: all that it calls must be inlined into it.
 #[inline(always)]
-pub(super) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 

@@ -1,7 +1,7 @@
 //! The CPU's kernels: SIMD chosen at run time, all cores, plain slices and dimensions.
 
 pub mod activation;
-mod chunks;
+pub(crate) mod chunks;
 pub mod exact;
 pub mod math;
 pub mod matmul;

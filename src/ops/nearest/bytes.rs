@@ -1,5 +1,7 @@
 //! Training rows of pixels, searched in integers that are exact on every device.
 
+use std::borrow::Cow;
+
 use crate::cpu::nearest::{ByteForm, ByteStats, MAX_BYTE_FEATURES, byte_stats, dot_of_key};
 use crate::reference::nearest::Metric;
 use crate::rows::{RowsRef, ValuesRef};
@@ -21,14 +23,16 @@ pub(super) fn byte_form(metric: Metric, train: RowsRef<'_>) -> Option<(ByteForm,
 /// Pixels ready to be searched in integers.
 pub(super) struct ByteIndex<'a> {
     pub(super) form: ByteForm,
-    pub(super) rows: &'a [u8],
+    pub(super) rows: Cow<'a, [u8]>,
     pub(super) features: usize,
     pub(super) stats: Vec<ByteStats>,
 }
 
 impl<'a> ByteIndex<'a> {
-    pub(super) fn new(form: ByteForm, rows: &'a [u8], features: usize) -> Self {
-        Self { form, rows, features, stats: byte_stats(rows, features) }
+    pub(super) fn new(form: ByteForm, rows: impl Into<Cow<'a, [u8]>>, features: usize) -> Self {
+        let rows = rows.into();
+        let stats = byte_stats(&rows, features);
+        Self { form, rows, features, stats }
     }
 
     /// The rank behind an exact key.

@@ -54,7 +54,7 @@ pub(super) struct QueryFrame {
     /// ½(1 − c)‖a‖² (squared distances) or ‖q‖ (products); unused otherwise.
     term: f64,
     /// Whether the 32-bit scan can hold the query at all.
-    pub(super) scannable: bool,
+    scannable: bool,
 }
 
 impl Frame {
@@ -132,8 +132,11 @@ impl Frame {
         QueryFrame { term, scannable }
     }
 
-    /// The smallest rank that a row can have whose key is at least `key`.
+    /// The smallest rank that a row can have whose key is at least `key`; −∞ where the scan could not hold the query.
     pub(super) fn lower_bound(&self, query: QueryFrame, key: f32) -> f64 {
+        if !query.scannable {
+            return f64::NEG_INFINITY;
+        }
         let key = f64::from(key);
         match self.metric {
             Metric::L2 | Metric::SqEuclidean => {

@@ -1,13 +1,14 @@
 //! The k nearest training rows of every query, exactly, without the matrix of all distances.
 //!
 //! Rows of pixels are searched in integers, which are exact on every device. Other rows are scanned in 32 bit and
-//! proven in 64 bit (`certified.rs`). Either way the answer is the 64-bit brute force of
+//! proven in 64 bit (`certified.rs`), real rows that are pixels in disguise by integers (`lattice.rs`). Either way the answer is the 64-bit brute force of
 //! [`mod@reference::nearest`], ordered by (rank, row): it does not depend on the device, the
 //! tiles, the batches, the threads or the memory limit.
 
 mod bytes;
 mod certified;
 mod gpu;
+mod lattice;
 mod neighbors;
 mod scan;
 mod table;
@@ -17,15 +18,16 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use self::bytes::{ByteIndex, byte_form};
-use self::certified::{Frame, QueryFrame};
+use self::certified::Frame;
+use self::lattice::Lattice;
 pub use self::neighbors::Neighbors;
-use self::scan::{scan_bytes, scan_floats};
+use self::scan::{Bounding, scan_bytes};
 pub use self::table::OP as TABLE_ROW;
 use crate::cpu::nearest::ByteForm;
 use crate::cpu::{self, exact};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::order::{self, Ordered};
+use crate::order;
 use crate::reference;
 pub use crate::reference::nearest::Metric;
 use crate::rows::{RowsRef, ValuesRef};
@@ -72,8 +74,13 @@ enum Plan<'a> {
     Definition,
     /// Exact integers.
     Bytes(ByteIndex<'a>),
-    /// 32-bit scans with a proof. The frame is made when the first scan needs it: it reads every row.
-    Certified(OnceLock<Frame>),
+    /// Scans with a proof. What they need is made when the first one needs it: it reads every row.
+    Certified {
+        /// For 32-bit sums.
+        frame: OnceLock<Frame>,
+        /// For integers, where the rows lie on a lattice.
+        lattice: OnceLock<Option<Lattice>>,
+    },
 }
 
 impl<'a> Index<'a> {
@@ -104,7 +111,7 @@ impl<'a> Index<'a> {
             Device::Reference => Plan::Definition,
             Device::Cpu | Device::Gpu(_) => match byte_form(metric, train) {
                 Some((form, bytes)) => Plan::Bytes(ByteIndex::new(form, bytes, train.features())),
-                None => Plan::Certified(OnceLock::new()),
+                None => Plan::Certified { frame: OnceLock::new(), lattice: OnceLock::new() },
             },
         };
         Ok(Self { device: device.clone(), metric, train, plan, memory_limit })
@@ -204,9 +211,25 @@ impl<'a> Index<'a> {
                 Ok(at_once)
             }
             // Pixels were prepared for, but these queries are not pixels.
-            (Plan::Bytes(_), ValuesRef::F32(_)) => self.search_certified(&self.frame(), queries, k, pairs),
-            (Plan::Certified(frame), _) => {
-                self.search_certified(frame.get_or_init(|| self.frame()), queries, k, pairs)
+            (Plan::Bytes(_), ValuesRef::F32(_)) => {
+                self.search_certified(&Bounding::Frame(&self.frame()), queries, k, pairs)
+            }
+            (Plan::Certified { frame, lattice }, _) => {
+                let lattice =
+                    lattice.get_or_init(|| Lattice::new(self.metric, self.train, self.memory_limit)).as_ref();
+                let Some((lattice, steps)) =
+                    lattice.and_then(|lattice| Some((lattice, lattice.steps_of(queries)?)))
+                else {
+                    let frame = frame.get_or_init(|| self.frame());
+                    return self.search_certified(&Bounding::Frame(frame), queries, k, pairs);
+                };
+                if let Some(unit) = lattice.exact_unit(&steps) {
+                    let found = scan_bytes(&self.device, lattice.index(), &steps.rows, k, self.memory_limit)?;
+                    let rank = |key| unit * lattice.index().rank(order::key(key));
+                    pairs.extend(found.into_iter().map(|key| (rank(key), order::index(key))));
+                    return Ok(at_once);
+                }
+                self.search_certified(&Bounding::Lattice(lattice, &steps), queries, k, pairs)
             }
         }
     }
@@ -218,7 +241,7 @@ impl<'a> Index<'a> {
     /// Scans, re-ranks, proves; searches again what is not proven. Appends the pairs of all queries in order.
     fn search_certified(
         &self,
-        frame: &Frame,
+        scan: &Bounding<'_>,
         queries: RowsRef<'_>,
         k: usize,
         pairs: &mut Vec<(f64, u32)>,
@@ -227,38 +250,21 @@ impl<'a> Index<'a> {
         let mut proven_at_once = None;
         for kept in [k + margin(k), widened(k, self.train.len())] {
             let pending: Vec<usize> = (0..queries.len()).filter(|&query| answers[query].is_none()).collect();
-            if pending.is_empty() || kept >= self.train.len() || !frame.usable() {
+            if pending.is_empty() || kept >= self.train.len() || !scan.usable() {
                 break;
             }
-            let features = queries.features();
-            let mut rows = vec![0.0; pending.len() * features];
-            let frames: Vec<QueryFrame> = rows
-                .par_chunks_exact_mut(features)
-                .zip(&pending)
-                .map(|(out, &query)| frame.query_row(queries, query, out))
-                .collect();
-            let found = scan_floats(&self.device, frame, &rows, self.train, kept, self.memory_limit)?;
-            let proven: Vec<_> = pending
-                .par_iter()
-                .zip(&frames)
-                .zip(found.par_chunks_exact(kept))
-                .map(|((&query, &query_frame), candidates)| {
-                    let last = f32::from_key(order::key(candidates[kept - 1]));
-                    let bound = frame.lower_bound(query_frame, last);
-                    let ids: Vec<u32> = candidates.iter().map(|&candidate| order::index(candidate)).collect();
+            let found = scan.scan(&self.device, queries, &pending, self.train, kept, self.memory_limit)?;
+            let each = pending.par_iter().zip(&found.bounds).zip(found.rows.par_chunks_exact(kept));
+            let proven: Vec<_> = each
+                .map(|((&query, &bound), rows)| {
+                    let query = wide(queries.range(query..query + 1));
                     let mut ranks = Vec::with_capacity(kept);
-                    exact::ranks(
-                        self.metric,
-                        &wide(queries.range(query..query + 1)),
-                        self.train,
-                        &ids,
-                        &mut ranks,
-                    );
-                    let mut nearest: Vec<(f64, u32)> = ranks.into_iter().zip(ids).collect();
+                    exact::ranks(self.metric, &query, self.train, rows, &mut ranks);
+                    let mut nearest: Vec<(f64, u32)> = ranks.into_iter().zip(rows.iter().copied()).collect();
                     nearest.sort_unstable_by(exact::order);
                     nearest.truncate(k);
                     // Strictly: a row outside with the same rank could have a smaller number.
-                    (query_frame.scannable && bound > nearest[k - 1].0).then_some(nearest)
+                    (bound > nearest[k - 1].0).then_some(nearest)
                 })
                 .collect();
             for (query, nearest) in pending.into_iter().zip(proven) {

@@ -1,14 +1,17 @@
 //! The scans that find candidates, on the CPU or an adapter: what differs between devices, and nothing else.
 
 use super::bytes::ByteIndex;
-use super::certified::Frame;
+use super::certified::{Frame, QueryFrame};
 use super::gpu;
+use super::lattice::{Lattice, Steps};
 use crate::cpu;
 use crate::cpu::nearest::{Best, ByteQueries, FloatQueries};
 use crate::device::Device;
 use crate::error::Result;
+use crate::order::{self, Ordered};
 use crate::reference::nearest::Metric;
 use crate::rows::RowsRef;
+use rayon::prelude::*;
 
 /// Host memory for one tile of training rows in their frame: it is written and scanned while it is in the last-level
 /// cache, and long enough to share among the threads.
@@ -21,6 +24,73 @@ pub(super) fn roundings(device: &Device, features: usize) -> usize {
         Device::Gpu(_) => features + 2,
         // Two more for the difference and the square of the direct forms.
         Device::Cpu | Device::Reference => cpu::nearest::roundings(features) + 2,
+    }
+}
+
+/// A scan whose keys are lower bounds of the ranks.
+pub(super) enum Bounding<'a> {
+    /// 32-bit sums of the rows in a frame.
+    Frame(&'a Frame),
+    /// Integers, of rows on a lattice and queries on its steps.
+    Lattice(&'a Lattice, &'a Steps),
+}
+
+/// What a scan knows about some queries.
+pub(super) struct Found {
+    /// The rows kept of each query, those of the next after it.
+    pub(super) rows: Vec<u32>,
+    /// A rank that no row outside stays below, for each query.
+    pub(super) bounds: Vec<f64>,
+}
+
+impl Bounding<'_> {
+    /// Whether the bounds say anything.
+    pub(super) fn usable(&self) -> bool {
+        match self {
+            Self::Frame(frame) => frame.usable(),
+            Self::Lattice(..) => true,
+        }
+    }
+
+    /// The `kept` training rows with the smallest keys for each of the queries `which`.
+    pub(super) fn scan(
+        &self,
+        device: &Device,
+        queries: RowsRef<'_>,
+        which: &[usize],
+        train: RowsRef<'_>,
+        kept: usize,
+        memory_limit: Option<u64>,
+    ) -> Result<Found> {
+        let features = queries.features();
+        let last = |candidates: &[u64]| order::key(candidates[kept - 1]);
+        let (candidates, bounds): (_, Vec<f64>) = match self {
+            Self::Frame(frame) => {
+                let mut rows = vec![0.0; which.len() * features];
+                let frames: Vec<QueryFrame> = rows
+                    .par_chunks_exact_mut(features)
+                    .zip(which)
+                    .map(|(out, &query)| frame.query_row(queries, query, out))
+                    .collect();
+                let found = scan_floats(device, frame, &rows, train, kept, memory_limit)?;
+                let each = found.chunks_exact(kept).zip(frames);
+                let bounds =
+                    each.map(|(found, query)| frame.lower_bound(query, f32::from_key(last(found)))).collect();
+                (found, bounds)
+            }
+            Self::Lattice(lattice, steps) => {
+                let rows: Vec<u8> = which
+                    .iter()
+                    .flat_map(|&query| &steps.rows[query * features..][..features])
+                    .copied()
+                    .collect();
+                let found = scan_bytes(device, lattice.index(), &rows, kept, memory_limit)?;
+                let bounds =
+                    found.chunks_exact(kept).map(|found| lattice.lower_bound(steps, last(found))).collect();
+                (found, bounds)
+            }
+        };
+        Ok(Found { rows: candidates.into_iter().map(order::index).collect(), bounds })
     }
 }
 
@@ -37,7 +107,7 @@ pub(super) fn scan_bytes(
         Device::Cpu | Device::Reference => {
             let queries = ByteQueries::new(queries, index.features, index.form);
             let mut best = Best::new(queries.len(), k);
-            cpu::nearest::scan_bytes(&queries, index.rows, &index.stats, 0, &mut best);
+            cpu::nearest::scan_bytes(&queries, &index.rows, &index.stats, 0, &mut best);
             Ok(best.finish().candidates)
         }
     }
@@ -45,7 +115,7 @@ pub(super) fn scan_bytes(
 
 /// The `kept` candidates of every query with the smallest keys, nearest first. `queries` are in `frame`, training rows
 /// are brought into it tile by tile.
-pub(super) fn scan_floats(
+fn scan_floats(
     device: &Device,
     frame: &Frame,
     queries: &[f32],

@@ -20,7 +20,7 @@ pub static OP: Op = Op {
     bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + 3 * s[0] * s[3]) as f64,
     variants: |_| {
         let names = METRICS.iter().map(|(name, _)| name);
-        names.flat_map(|name| ["u8", "f32"].map(|dtype| format!("{name}-{dtype}"))).collect()
+        names.flat_map(|name| ["u8", "f32", "unit"].map(|dtype| format!("{name}-{dtype}"))).collect()
     },
     shapes,
     fit,
@@ -73,6 +73,10 @@ fn operands(case: &Case) -> Result<(Rows, Rows, Metric)> {
     let mut draw = |n: usize| match dtype {
         // Few levels, so that distances tie and the order by row is put to the test.
         "u8" => Values::U8(rng::integers(&mut rng, n, 4).into_iter().map(|v| (v * 85) as u8).collect()),
+        // Pixels divided by 255, which are searched as the integers they were.
+        "unit" => {
+            Values::F32(rng::pixels(&mut rng, n).into_iter().map(|pixel| f32::from(pixel) / 255.0).collect())
+        }
         _ => Values::F32(rng::reals(&mut rng, n).into_iter().map(|v| v as f32).collect()),
     };
     Ok((Rows::new(draw(queries * features), features)?, Rows::new(draw(rows * features), features)?, metric))
