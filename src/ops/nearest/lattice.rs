@@ -28,6 +28,12 @@ const SAMPLE: usize = 1 << 16;
 /// Deviations beyond this share of a step would leave few queries proven at once.
 const MOST_DEVIATION: f64 = 1.0 / 1024.0;
 
+/// Adding and subtracting this rounds to an integer.
+const ROUND: f64 = 1.5 * (1u64 << 52) as f64;
+
+/// Accumulators of a vectorised reduction.
+const LANES: usize = 32;
+
 /// Training rows as steps, with what bounds the distances of the real rows.
 pub(super) struct Lattice {
     index: ByteIndex<'static>,
@@ -110,15 +116,18 @@ fn steps(values: &[f32], offset: f64, step: f64) -> Option<Steps> {
         vectorized(
             #[inline(always)]
             || {
-                // Eight maxima, so that they do not wait for each other.
-                let mut most = [0f64; 8];
-                for (rows, values) in rows.chunks_mut(8).zip(values.chunks(8)) {
+                // Lanes of maxima, so that they do not wait for each other.
+                let mut most = [0f64; LANES];
+                for (rows, values) in rows.chunks_mut(LANES).zip(values.chunks(LANES)) {
                     for ((to, &value), most) in rows.iter_mut().zip(values).zip(&mut most) {
                         let value = f64::from(value);
-                        // Adding ½ and cutting rounds; what is out of range lies off by more than half a step.
-                        let n = ((value - offset) * per_step + 0.5).clamp(0.0, 255.0) as u8;
-                        *to = n;
-                        let off = (value - (offset + f64::from(n) * step)).abs();
+                        // What is out of range lies off by more than half a step. Adding 1.5·2⁵² rounds to an integer, which
+                        // then stands in the last bits.
+                        let n = (value - offset) * per_step;
+                        let n = if n > 0.0 { n } else { 0.0 };
+                        let rounded = if n < 255.0 { n } else { 255.0 } + ROUND;
+                        *to = rounded.to_bits() as u8;
+                        let off = (value - (offset + (rounded - ROUND) * step)).abs();
                         *most = if off > *most { off } else { *most };
                     }
                 }
@@ -128,6 +137,26 @@ fn steps(values: &[f32], offset: f64, step: f64) -> Option<Steps> {
     });
     let deviation = deviations.reduce(|| 0.0, f64::max);
     (deviation <= MOST_DEVIATION * step).then_some(Steps { rows, deviation })
+}
+
+/// The ends of no values.
+const EMPTY: (f32, f32) = (f32::MAX, f32::MIN);
+
+/// The least and the greatest value.
+fn ends(values: &[f32]) -> (f32, f32) {
+    vectorized(
+        #[inline(always)]
+        || {
+            let (mut low, mut high) = ([EMPTY.0; LANES], [EMPTY.1; LANES]);
+            for values in values.chunks(LANES) {
+                for ((&value, low), high) in values.iter().zip(&mut low).zip(&mut high) {
+                    *low = if value < *low { value } else { *low };
+                    *high = if value > *high { value } else { *high };
+                }
+            }
+            (low.into_iter().fold(EMPTY.0, f32::min), high.into_iter().fold(EMPTY.1, f32::max))
+        },
+    )
 }
 
 fn is_power_of_two(number: f64) -> bool {
@@ -149,10 +178,8 @@ fn guess(values: &[f32]) -> Option<(f64, f64)> {
     let least =
         sample.windows(2).map(|pair| f64::from(pair[1]) - f64::from(pair[0])).filter(|&gap| gap > 0.0);
     let gap = least.fold(f64::INFINITY, f64::min);
-    let (low, high) = values
-        .par_chunks(CHUNK)
-        .map(|chunk| chunk.iter().fold((f32::MAX, f32::MIN), |(low, high), &v| (v.min(low), v.max(high))))
-        .reduce(|| (f32::MAX, f32::MIN), |a, b| (a.0.min(b.0), a.1.max(b.1)));
+    let (low, high) =
+        values.par_chunks(CHUNK).map(ends).reduce(|| EMPTY, |a, b| (a.0.min(b.0), a.1.max(b.1)));
     let (low, high) = (f64::from(low), f64::from(high));
     let levels = ((high - low) / gap).round();
     if !(1.0..=255.0).contains(&levels) {
