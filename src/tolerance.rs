@@ -242,26 +242,34 @@ pub struct Worst {
     pub allowed: f64,
     /// |got − want| ÷ allowed: 0 when equal, above 1 when out of bounds, infinite for NaN or a broken exact value.
     pub ratio: f64,
+    /// A fingerprint of all bits that the executor returned: two runs on the same inputs must have the same.
+    pub bits: u64,
 }
 
 impl Worst {
     /// Nothing compared yet: an empty output is within every allowance.
-    pub const NONE: Self = Self { index: 0, got: 0.0, want: 0.0, allowed: 0.0, ratio: 0.0 };
+    pub const NONE: Self = Self { index: 0, got: 0.0, want: 0.0, allowed: 0.0, ratio: 0.0, bits: 0 };
 
     /// Whether every element was within its allowance.
     pub fn ok(&self) -> bool {
         self.ratio <= 1.0
     }
 
-    /// The worse of two.
+    /// The worse of two, with the bits of both.
     pub fn max(self, other: Self) -> Self {
-        if other.ratio > self.ratio { other } else { self }
+        let bits = mix(self.bits, other.bits);
+        Self { bits, ..if other.ratio > self.ratio { other } else { self } }
     }
+}
+
+/// A step of the Fowler–Noll–Vo hash, 64 bits at a time.
+fn mix(hash: u64, bits: u64) -> u64 {
+    (hash ^ bits).wrapping_mul(0x0100_0000_01b3)
 }
 
 impl std::fmt::Display for Worst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { index, got, want, allowed, ratio } = self;
+        let Self { index, got, want, allowed, ratio, .. } = self;
         let error = (got - want).abs();
         write!(
             f,
@@ -276,9 +284,10 @@ impl std::fmt::Display for Worst {
 pub fn compare(got: &[f64], want: &[Tracked]) -> Worst {
     if got.len() != want.len() {
         let index = got.len().min(want.len());
-        return Worst { index, got: f64::NAN, want: f64::NAN, allowed: 0.0, ratio: f64::INFINITY };
+        return Worst { index, got: f64::NAN, want: f64::NAN, ratio: f64::INFINITY, ..Worst::NONE };
     }
-    got.iter().zip(want).enumerate().fold(Worst::NONE, |worst, (index, (&got, want))| {
+    let mut worst = Worst::NONE;
+    for (index, (&got, want)) in got.iter().zip(want).enumerate() {
         let error = (got - want.value).abs();
         let ratio = match () {
             () if got == want.value => 0.0,
@@ -286,8 +295,16 @@ pub fn compare(got: &[f64], want: &[Tracked]) -> Worst {
             () if error.is_nan() || want.error.is_nan() || want.error == 0.0 => f64::INFINITY,
             () => error / want.error,
         };
-        worst.max(Worst { index, got, want: want.value, allowed: want.error, ratio })
-    })
+        worst = worst.max(Worst {
+            index,
+            got,
+            want: want.value,
+            allowed: want.error,
+            ratio,
+            bits: got.to_bits(),
+        });
+    }
+    worst
 }
 
 /// Compares values that must be equal: integers, indices, decisions.
