@@ -10,5 +10,6 @@ pub mod pairwise_l1;
 pub mod pairwise_l2;
 pub mod simd;
 mod sweep;
+pub mod take;
 pub mod topk;
 pub mod vote;

@@ -15,6 +15,7 @@ pub mod nearest;
 mod pairs;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
+pub mod take;
 pub mod topk;
 pub mod vote;
 
@@ -101,6 +102,7 @@ pub static OPS: &[&Op] = &[
     &topk::OP,
     &vote::OP,
     &nearest::TABLE_ROW,
+    &take::OP,
 ];
 
 /// The table in Markdown: the README shows it, and a test compares.

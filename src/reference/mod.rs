@@ -7,5 +7,6 @@ pub mod matmul;
 pub mod nearest;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
+pub mod take;
 pub mod topk;
 pub mod vote;
