@@ -2,6 +2,7 @@
 
 pub mod activation;
 mod chunks;
+pub mod elementwise;
 pub mod exact;
 pub mod math;
 pub mod matmul;
