@@ -1,6 +1,7 @@
 //! The CPU's kernels: SIMD chosen at run time, all cores, plain slices and dimensions.
 
 pub mod activation;
+pub mod affine;
 mod chunks;
 pub mod elementwise;
 pub mod exact;

@@ -8,6 +8,7 @@
 //! | `src/ops/NAME.rs` | the public function and its row of [`OPS`] |
 
 pub mod activation;
+pub mod affine;
 pub mod elementwise;
 mod inputs;
 mod launch;
@@ -96,6 +97,7 @@ pub struct Case {
 /// The table of all operations.
 pub static OPS: &[&Op] = &[
     &matmul::OP,
+    &affine::OP,
     &activation::OP,
     &elementwise::OP,
     &pairwise_l2::OP,
