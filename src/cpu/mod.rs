@@ -8,6 +8,7 @@ pub mod exact;
 pub mod math;
 pub mod matmul;
 pub mod nearest;
+pub mod optimizer;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
 pub mod simd;

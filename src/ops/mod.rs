@@ -14,6 +14,7 @@ mod inputs;
 mod launch;
 pub mod matmul;
 pub mod nearest;
+pub mod optimizer;
 mod pairs;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
@@ -100,6 +101,7 @@ pub static OPS: &[&Op] = &[
     &affine::OP,
     &activation::OP,
     &elementwise::OP,
+    &optimizer::OP,
     &pairwise_l2::OP,
     &pairwise_l1::OP,
     &topk::OP,

@@ -7,6 +7,7 @@ pub mod affine;
 pub mod elementwise;
 pub mod matmul;
 pub mod nearest;
+pub mod optimizer;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
 pub mod topk;
