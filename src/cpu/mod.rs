@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod affine;
 mod chunks;
+pub mod dropout;
 pub mod elementwise;
 pub mod exact;
 pub mod math;

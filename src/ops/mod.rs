@@ -9,6 +9,7 @@
 
 pub mod activation;
 pub mod affine;
+pub mod dropout;
 pub mod elementwise;
 mod inputs;
 mod launch;
@@ -101,6 +102,7 @@ pub static OPS: &[&Op] = &[
     &affine::OP,
     &activation::OP,
     &elementwise::OP,
+    &dropout::OP,
     &optimizer::OP,
     &pairwise_l2::OP,
     &pairwise_l1::OP,

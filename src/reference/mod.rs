@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod affine;
+pub mod dropout;
 pub mod elementwise;
 pub mod matmul;
 pub mod nearest;
