@@ -6,7 +6,7 @@
 // forward    y = f(x)
 // backward   dx = dy * f'(x), with y = f(x)
 //
-// Constant: KIND (0 ReLU, 1 leaky ReLU, 2 sigmoid, 3 tanh). NaN stays NaN.
+// Constant: KIND (0 ReLU, 1 leaky ReLU, 2 sigmoid, 3 tanh), as in the prelude's `nonlinear`. NaN stays NaN.
 
 struct Params {
     vectors: u32,
@@ -17,15 +17,6 @@ struct Params {
 @group(0) @binding(1) var<storage, read> second: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 @group(1) @binding(0) var<uniform> params: Params;
-
-fn value(x: f32) -> f32 {
-    switch KIND {
-        case 0u: { return select(x, 0.0, is_negative(x)); }
-        case 1u: { return select(x, params.slope * x, is_negative(x)); }
-        case 2u: { return sigmoid(x); }
-        default: { return accurate_tanh(x); }
-    }
-}
 
 fn gradient(dout: f32, y: f32) -> f32 {
     switch KIND {
@@ -45,7 +36,13 @@ fn forward(
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
     let x = first[i];
-    out[i] = vec4(value(x.x), value(x.y), value(x.z), value(x.w));
+    let slope = params.slope;
+    out[i] = vec4(
+        nonlinear(KIND, slope, x.x),
+        nonlinear(KIND, slope, x.y),
+        nonlinear(KIND, slope, x.z),
+        nonlinear(KIND, slope, x.w),
+    );
 }
 
 @compute @workgroup_size(64)

@@ -1,14 +1,15 @@
-// C[b] = alpha·op(A[b])·op(B[b]) for a batch of matrices, each operand as stored (N) or transposed (T).
-// With EPILOGUE the rest of a layer is done before the only write: C = max(lowest, C + rows[i] + columns[j]).
+// C[b] = alpha·op(A[b])·op(B[b]) for a batch of matrices, each operand as stored (N) or transposed (T). What follows the sum is done before
+// the only write: C = f(C + rows[i] + columns[j]), which makes a layer (a bias along the columns, a nonlinearity f) or distances (norms on
+// both sides, f = max(lowest, ·)).
 //
 // 2·m·n·k FLOPs over 4·(m·k + k·n + m·n) bytes: how often an operand is read again decides the speed.
 //
 // Constants: A_T, B_T: 1 where that operand is stored transposed. ALIGNED: 1 where all contiguous dimensions are multiples of 4, so that
-// rows start on vectors. TAIL: 1 where k is no multiple of 4. EPILOGUE: 1 with the epilogue; the two vectors are not read without. TILED: 1
-// for the entry `tiles`, 0 for `registers`. LANES: invocations that share the rows of A in `registers`, the subgroup's size, or 1 without
-// subgroups. SHARED: 1 where they share through broadcasts. GROUP: invocations of a workgroup of `registers`, LANES where SHARED. ROWS,
-// COLUMNS: the tile of `registers`, multiples of 4 LANES. TILE_M, TILE_N, DEPTH: the tile of `tiles`, multiples of 64, and how much of k is
-// in workgroup memory.
+// rows start on vectors. TAIL: 1 where k is no multiple of 4. TERMS: vectors that are added, 0, 1 (columns) or 2; what is not added is
+// not read. FINISH: f, as the prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). TILED: 1 for the entry `tiles`, 0 for `registers`.
+// LANES: invocations that share the rows of A in `registers`, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share
+// through broadcasts. GROUP: invocations of a workgroup of `registers`, LANES where SHARED. ROWS, COLUMNS: the tile of `registers`,
+// multiples of 4 LANES. TILE_M, TILE_N, DEPTH: the tile of `tiles`, multiples of 64, and how much of k is in workgroup memory.
 //
 // registers: for software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a
 //   tile of C; each lane loads its share of the rows of A once and broadcasts it. 64 x 64 by 8 lanes: a step of 4 in k takes 16 vector
@@ -31,6 +32,7 @@ struct Params {
     c_row: u32,
     alpha: f32,
     lowest: f32,
+    slope: f32,
 }
 
 //! unroll x 0..ALIGNED
@@ -70,14 +72,41 @@ fn tile_at(index: u32, height: u32, width: u32) -> Tile {
     return Tile(rest / params.tiles_n * height, rest % params.tiles_n * width, index / in_matrix);
 }
 
-fn store(batch: u32, row: u32, column: u32, sum: f32) {
-    if row < params.m && column < params.n {
-        var value = params.alpha * sum;
-        if EPILOGUE == 1u {
-            value = max(params.lowest, value + (rows[row] + columns[column]));
-        }
-        c[batch * params.c_batch + row * params.c_row + column] = value;
+// What is added to the sums of a row, and of four columns. Loaded once for many sums: on a software adapter a load for each of hundreds took
+// the compiler longer than all the rest.
+fn row_term(row: u32) -> f32 {
+    if TERMS == 2u {
+        return rows[min(row, params.m - 1u)];
     }
+    return 0.0;
+}
+
+fn column_terms(column: u32) -> vec4<f32> {
+    if TERMS == 0u {
+        return vec4<f32>();
+    }
+    let at = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
+    return vec4(columns[at.x], columns[at.y], columns[at.z], columns[at.w]);
+}
+
+// Stores four results of a row, as far as C has that row and those columns.
+fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>, row_term: f32, column_terms: vec4<f32>) {
+    if row >= params.m {
+        return;
+    }
+    var values = params.alpha * sums;
+    if TERMS > 0u {
+        values += row_term + column_terms;
+    }
+    if FINISH == 5u {
+        values = max(vec4(params.lowest), values);
+    }
+    let at = batch * params.c_batch + row * params.c_row + column;
+    //! unroll s 0..4
+    if column + $s < params.n {
+        c[at + $s] = nonlinear(FINISH, params.slope, values[$s]);
+    }
+    //! end
 }
 
 // A vector that reaches beyond k must contribute nothing: zero, on both sides, because the neighbours it has read may be infinite.
@@ -182,15 +211,18 @@ fn registers(
         //! end
         //! end
     }
+    //! unroll v 0..COLUMNS/LANES/4
+    let column_$v = tile.column + (LANES * $v + lane) * 4u;
+    let terms_$v = column_terms(column_$v);
+    //! end
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
     //! unroll l 0..LANES
     {
         let row = tile.row + select((4u * $u + $w) * LANES + $l, (LANES * $u + $l) * 4u + $w, A_T == 1u);
+        let term = row_term(row);
         //! unroll v 0..COLUMNS/LANES/4
-        //! unroll s 0..4
-        store(tile.batch, row, tile.column + (LANES * $v + lane) * 4u + $s, sum_$u_$w_$l_$v[$s]);
-        //! end
+        store(tile.batch, row, column_$v, sum_$u_$w_$l_$v, term, terms_$v);
         //! end
     }
     //! end
@@ -270,13 +302,19 @@ fn tiles(
         workgroupBarrier();
     }
     if index >= params.tiles { return; }
+    //! unroll j 0..TILE_N/64
+    let column_$j = tile.column + 64u * $j + 4u * id.x;
+    let terms_$j = column_terms(column_$j);
+    //! end
     //! unroll i 0..TILE_M/64
     //! unroll r 0..4
-    //! unroll j 0..TILE_N/64
-    //! unroll s 0..4
-    store(tile.batch, tile.row + 64u * $i + 4u * id.y + $r, tile.column + 64u * $j + 4u * id.x + $s, sum_$i_$r_$j[$s]);
-    //! end
-    //! end
+    {
+        let row = tile.row + 64u * $i + 4u * id.y + $r;
+        let term = row_term(row);
+        //! unroll j 0..TILE_N/64
+        store(tile.batch, row, column_$j, sum_$i_$r_$j, term, terms_$j);
+        //! end
+    }
     //! end
     //! end
 }

@@ -38,6 +38,17 @@ fn is_negative(value: f32) -> bool {
     return bits > 0x80000000u && bits <= 0xff800000u;
 }
 
+// f(x) for the nonlinearity `kind`: 0 ReLU, 1 leaky ReLU, 2 sigmoid, 3 tanh, 4 none. NaN stays NaN.
+fn nonlinear(kind: u32, slope: f32, x: f32) -> f32 {
+    switch kind {
+        case 0u: { return select(x, 0.0, is_negative(x)); }
+        case 1u: { return select(x, slope * x, is_negative(x)); }
+        case 2u: { return sigmoid(x); }
+        case 3u: { return accurate_tanh(x); }
+        default: { return x; }
+    }
+}
+
 // 1 / (1 + exp(-x)) by exp(-|x|), which cannot overflow.
 fn sigmoid(x: f32) -> f32 {
     let z = exp(-abs(x));

@@ -111,8 +111,10 @@ impl Tracked {
 }
 
 impl From<f64> for Tracked {
+    /// A constant of a formula, off by what rounding it to 32 bit loses: nothing for small integers and powers of 2.
     fn from(value: f64) -> Self {
-        Self::exact(value)
+        let rounded = f64::from(value as f32);
+        Self { value, error: if rounded == value { 0.0 } else { (rounded - value).abs() } }
     }
 }
 
@@ -352,6 +354,13 @@ mod tests {
             let size = want.value.abs() + 1e-3;
             assert!(x.abs() < 0.3 || x < -0.3 || want.error < 60.0 * EPSILON * size, "{x}: {want:?}");
         }
+    }
+
+    #[test]
+    fn a_constant_brings_the_error_of_its_rounding() {
+        assert_eq!(Tracked::from(0.5), Tracked::exact(0.5));
+        assert_eq!(Tracked::from(f64::NEG_INFINITY).error(), 0.0);
+        assert_eq!(Tracked::from(0.1).error(), f64::from(0.1f32) - 0.1);
     }
 
     #[test]

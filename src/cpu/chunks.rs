@@ -11,20 +11,35 @@ pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
+/// Runs `work` on each piece of `out` of `length` elements, given where the piece begins; on the caller's thread where there is one piece.
+/// `work` is compiled for the machine's vectors: all that it calls must be inlined into it.
+pub(super) fn pieces(out: &mut [f32], length: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let one = |(i, piece): (usize, &mut [f32])| {
+        vectorized(
+            #[inline(always)]
+            || work(i * length, piece),
+        );
+    };
+    if out.len() <= length {
+        one((0, out));
+    } else {
+        out.par_chunks_mut(length).enumerate().for_each(one);
+    }
+}
+
 /// f(x) for every element.
 pub(super) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
-    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-    chunks.for_each(|(out, x)| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for (out, &x) in out.iter_mut().zip(x) {
-                    *out = f(x);
-                }
-            },
-        );
-    });
+    pieces(
+        &mut out,
+        CHUNK,
+        #[inline(always)]
+        |start, out| {
+            for (out, &x) in out.iter_mut().zip(&x[start..]) {
+                *out = f(x);
+            }
+        },
+    );
     out
 }
 
@@ -35,16 +50,47 @@ pub(super) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
 pub(super) fn zip(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
     assert_eq!(x.len(), y.len(), "an elementwise operation needs operands of one length");
     let mut out = vec![0.0; x.len()];
-    let chunks = out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).zip(y.par_chunks(CHUNK));
-    chunks.for_each(|((out, x), y)| {
-        vectorized(
-            #[inline(always)]
-            || {
-                for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-                    *out = f(x, y);
-                }
-            },
-        );
-    });
+    pieces(
+        &mut out,
+        CHUNK,
+        #[inline(always)]
+        |start, out| {
+            for ((out, &x), &y) in out.iter_mut().zip(&x[start..]).zip(&y[start..]) {
+                *out = f(x, y);
+            }
+        },
+    );
     out
+}
+
+/// y = f(y) for every element.
+pub(super) fn map_in_place(y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+    pieces(
+        y,
+        CHUNK,
+        #[inline(always)]
+        |_, y| {
+            for y in y {
+                *y = f(*y);
+            }
+        },
+    );
+}
+
+/// y = f(x, y) for every pair of elements.
+///
+/// # Panics
+/// When the lengths differ.
+pub(super) fn zip_in_place(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+    assert_eq!(x.len(), y.len(), "an elementwise operation needs operands of one length");
+    pieces(
+        y,
+        CHUNK,
+        #[inline(always)]
+        |start, y| {
+            for (y, &x) in y.iter_mut().zip(&x[start..]) {
+                *y = f(x, *y);
+            }
+        },
+    );
 }

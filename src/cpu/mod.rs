@@ -2,10 +2,14 @@
 
 pub mod activation;
 pub(crate) mod chunks;
+pub mod affine;
+pub mod dropout;
+pub mod elementwise;
 pub mod exact;
 pub mod math;
 pub mod matmul;
 pub mod nearest;
+pub mod optimizer;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
 pub mod simd;

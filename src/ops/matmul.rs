@@ -66,7 +66,8 @@ fn run(a: &Tensor, b: &Tensor, shape: MatmulShape, family: Option<&str>) -> Resu
             Storage::F32(c.into())
         }
         (Storage::Gpu(gpu, a, DType::Real), Storage::Gpu(_, b, DType::Real)) => {
-            Storage::Gpu(gpu.clone(), gpu::record(gpu, family, a, b, shape)?, DType::Real)
+            let c = gpu::record_with(gpu, family, a, b, shape, &gpu::Epilogue::NONE)?;
+            Storage::Gpu(gpu.clone(), c, DType::Real)
         }
         _ => return Err(wrong_dtypes(NAME, &[a, b], "two real tensors")),
     })

@@ -8,10 +8,14 @@
 //! | `src/ops/NAME.rs` | the public function and its row of [`OPS`] |
 
 pub mod activation;
+pub mod affine;
+pub mod dropout;
+pub mod elementwise;
 mod inputs;
 mod launch;
 pub mod matmul;
 pub mod nearest;
+pub mod optimizer;
 mod pairs;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
@@ -96,7 +100,11 @@ pub struct Case {
 /// The table of all operations.
 pub static OPS: &[&Op] = &[
     &matmul::OP,
+    &affine::OP,
     &activation::OP,
+    &elementwise::OP,
+    &dropout::OP,
+    &optimizer::OP,
     &pairwise_l2::OP,
     &pairwise_l1::OP,
     &topk::OP,

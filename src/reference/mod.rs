@@ -3,8 +3,12 @@
 //! Every other executor is tested against these functions. They take plain slices and dimensions, and know no device.
 
 pub mod activation;
+pub mod affine;
+pub mod dropout;
+pub mod elementwise;
 pub mod matmul;
 pub mod nearest;
+pub mod optimizer;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
 pub mod take;

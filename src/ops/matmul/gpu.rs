@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::gpu::limits::LOOP_ROUNDS;
 use crate::gpu::{Access, Buffer, Gpu, Kernel, Launch, Params};
 use crate::ops::Shader;
+use crate::ops::activation::{Activation, gpu::kind};
 
 crate::params! {
     /// Parameters of `matmul.wgsl`.
@@ -21,6 +22,7 @@ crate::params! {
         c_row: u32,
         alpha: f32,
         lowest: f32,
+        slope: f32,
     }
 }
 
@@ -113,7 +115,7 @@ impl Plan {
         }
     }
 
-    fn constants(self, shape: MatmulShape, epilogue: bool) -> Vec<(&'static str, u32)> {
+    fn constants(self, shape: MatmulShape, terms: u32, finish: u32) -> Vec<(&'static str, u32)> {
         let whole = |n: usize| n.is_multiple_of(4);
         let along =
             |transposed: bool, rows: usize, columns: usize| whole(if transposed { rows } else { columns });
@@ -126,7 +128,8 @@ impl Plan {
             ("B_T", usize::from(shape.b_transposed)),
             ("ALIGNED", usize::from(aligned)),
             ("TAIL", usize::from(!whole(shape.k))),
-            ("EPILOGUE", usize::from(epilogue)),
+            ("TERMS", terms as usize),
+            ("FINISH", finish as usize),
             ("LANES", if self.family == Family::Subgroup { self.lanes } else { 1 }),
             ("SHARED", usize::from(self.family == Family::Subgroup)),
             ("GROUP", if self.family == Family::Tiles { 64 } else { self.group }),
@@ -147,12 +150,68 @@ impl Plan {
     }
 }
 
-/// What is done to a sum before it is stored: c = max(lowest, alpha·sum + rows[i] + columns[j]).
+/// What is done to a sum before it is stored: c = f(alpha·sum + terms).
+#[derive(Clone, Copy)]
 pub(crate) struct Epilogue<'a> {
     pub(crate) alpha: f32,
-    pub(crate) rows: &'a Buffer,
-    pub(crate) columns: &'a Buffer,
-    pub(crate) lowest: f32,
+    pub(crate) terms: Terms<'a>,
+    pub(crate) finish: Finish,
+}
+
+impl Epilogue<'_> {
+    /// The sum as it is.
+    pub(crate) const NONE: Self = Self { alpha: 1.0, terms: Terms::None, finish: Finish::Plain };
+}
+
+/// What is added to a sum.
+#[derive(Clone, Copy)]
+pub(crate) enum Terms<'a> {
+    /// Nothing.
+    None,
+    /// columns[j]: the bias of a layer.
+    Columns(&'a Buffer),
+    /// rows[i] + columns[j].
+    Both { rows: &'a Buffer, columns: &'a Buffer },
+}
+
+impl Terms<'_> {
+    /// The constant TERMS.
+    fn count(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Columns(_) => 1,
+            Self::Both { .. } => 2,
+        }
+    }
+}
+
+/// The function that a result passes through.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish {
+    /// None.
+    Plain,
+    /// max(lowest, x).
+    AtLeast(f32),
+    /// That of a layer.
+    Activation(Activation),
+}
+
+/// Values of the constant FINISH beyond those of a nonlinearity.
+const PLAIN: u32 = 4;
+const AT_LEAST: u32 = 5;
+
+impl Finish {
+    /// The constant FINISH, and the parameters `lowest` and `slope`.
+    fn kind(self) -> (u32, f32, f32) {
+        match self {
+            Self::Plain => (PLAIN, f32::MIN, 0.0),
+            Self::AtLeast(lowest) => (AT_LEAST, lowest, 0.0),
+            Self::Activation(activation) => {
+                let (kind, slope) = kind(activation);
+                (kind, f32::MIN, slope)
+            }
+        }
+    }
 }
 
 /// Every kernel with the constants it meets: transposes, alignment, tails, tiles.
@@ -163,8 +222,16 @@ pub(super) fn shaders() -> Vec<Shader> {
             for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
                 let shape = MatmulShape { batch: 1, m, n, k, a_transposed, b_transposed };
                 let plan = Plan::choose(shape, true, Some(8), Some(family));
-                for epilogue in [false, true] {
-                    all.push(Shader { kernel: family.kernel(), constants: plan.constants(shape, epilogue) });
+                let mut push = |terms, finish| {
+                    let constants = plan.constants(shape, terms, finish);
+                    all.push(Shader { kernel: family.kernel(), constants });
+                };
+                // A product, distances, and layers.
+                push(0, PLAIN);
+                push(2, AT_LEAST);
+                if !a_transposed && !b_transposed {
+                    (0..=PLAIN).for_each(|finish| push(1, finish));
+                    push(0, 0);
                 }
             }
         }
@@ -177,20 +244,21 @@ pub(crate) fn families(gpu: &Gpu, _: &str) -> Vec<&'static str> {
     Family::ALL.into_iter().filter(|family| family.runs_on(subgroup)).map(Family::name).collect()
 }
 
-/// Records a product; returns C.
-pub(super) fn record(
+/// Records a product with what follows it; returns C.
+pub(crate) fn record_with(
     gpu: &Gpu,
     family: Option<&str>,
     a: &Buffer,
     b: &Buffer,
     shape: MatmulShape,
+    epilogue: &Epilogue<'_>,
 ) -> Result<Buffer> {
     let c = gpu.alloc(4 * (shape.batch * shape.m * shape.n) as u64)?;
-    record_into(gpu, family, a, b, &c, shape, None)?;
+    record_into(gpu, family, a, b, &c, shape, epilogue)?;
     Ok(c)
 }
 
-/// Records a product into `c`, with an epilogue.
+/// [`record_with`] into `c`.
 pub(crate) fn record_into(
     gpu: &Gpu,
     family: Option<&str>,
@@ -198,7 +266,7 @@ pub(crate) fn record_into(
     b: &Buffer,
     c: &Buffer,
     shape: MatmulShape,
-    epilogue: Option<Epilogue<'_>>,
+    epilogue: &Epilogue<'_>,
 ) -> Result<()> {
     let MatmulShape { batch, m, n, k, .. } = shape;
     if batch * m * n == 0 {
@@ -214,9 +282,13 @@ pub(crate) fn record_into(
     }
     let [tiles_m, tiles_n] = [m.div_ceil(plan.tile[0]), n.div_ceil(plan.tile[1])];
     let tiles = batch * tiles_m * tiles_n;
-    let (alpha, lowest) =
-        epilogue.as_ref().map_or((1.0, f32::MIN), |epilogue| (epilogue.alpha, epilogue.lowest));
-    let (rows, columns) = epilogue.as_ref().map_or((a, a), |epilogue| (epilogue.rows, epilogue.columns));
+    let (finish, lowest, slope) = epilogue.finish.kind();
+    // A binding must hold something even where the kernel does not read it.
+    let (rows, columns) = match epilogue.terms {
+        Terms::None => (a, a),
+        Terms::Columns(columns) => (a, columns),
+        Terms::Both { rows, columns } => (rows, columns),
+    };
     let params = MatmulParams {
         m: m as u32,
         n: n as u32,
@@ -228,12 +300,13 @@ pub(crate) fn record_into(
         b_batch: (k * n) as u32,
         c_batch: (m * n) as u32,
         c_row: n as u32,
-        alpha,
+        alpha: epilogue.alpha,
         lowest,
+        slope,
     };
     gpu.record(&Launch {
         kernel: plan.family.kernel(),
-        constants: &plan.constants(shape, epilogue.is_some()),
+        constants: &plan.constants(shape, epilogue.terms.count(), finish),
         buffers: &[a, b, rows, columns, c],
         params: params.bytes(),
         groups: gpu.limits().grid((tiles * plan.lanes).div_ceil(plan.group) as u64)?,

@@ -5,7 +5,10 @@ use crate::cpu::matmul::MatmulShape;
 use crate::error::Result;
 use crate::gpu::{Access, Buffer, Gpu, Kernel, Launch, Params};
 use crate::ops::Shader;
-use crate::ops::matmul;
+use crate::ops::matmul::{
+    self,
+    gpu::{Epilogue, Finish, Terms},
+};
 use crate::tensor::GPU_PIXEL_ROW;
 
 crate::params! {
@@ -114,9 +117,9 @@ pub(super) fn record_f32(
         Form::Expanded => {
             let (x_norms, y_norms) =
                 (norms(gpu, false, x, queries, features)?, norms(gpu, false, y, rows, features)?);
-            let epilogue =
-                matmul::gpu::Epilogue { alpha: -2.0, rows: &x_norms, columns: &y_norms, lowest: 0.0 };
-            matmul::gpu::record_into(gpu, family, x, y, &out, product(shape), Some(epilogue))?;
+            let terms = Terms::Both { rows: &x_norms, columns: &y_norms };
+            let epilogue = Epilogue { alpha: -2.0, terms, finish: Finish::AtLeast(0.0) };
+            matmul::gpu::record_into(gpu, family, x, y, &out, product(shape), &epilogue)?;
         }
     }
     Ok(out)
@@ -142,8 +145,9 @@ pub(crate) fn record_products(
     shape: [usize; 3],
     [rows, bias]: [&Buffer; 2],
 ) -> Result<()> {
-    let epilogue = matmul::gpu::Epilogue { alpha: -1.0, rows, columns: bias, lowest: f32::MIN };
-    matmul::gpu::record_into(gpu, None, x, y, out, product(shape), Some(epilogue))
+    let terms = Terms::Both { rows, columns: bias };
+    let epilogue = Epilogue { alpha: -1.0, terms, finish: Finish::AtLeast(f32::MIN) };
+    matmul::gpu::record_into(gpu, None, x, y, out, product(shape), &epilogue)
 }
 
 /// Records the sums of squares of `count` rows of pixels (`bytes`) or real numbers.

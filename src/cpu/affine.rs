@@ -1,0 +1,53 @@
+//! A layer on the CPU: the matrix product, then bias and nonlinearity in one sweep.
+
+use super::chunks::{CHUNK, map_in_place, pieces};
+use super::math;
+use super::matmul::{MatmulShape, matmul};
+use crate::reference::activation::Activation;
+
+/// f(x·w + bias) for rows×depth times depth×columns, into `out` of rows×columns. NaN stays NaN.
+///
+/// # Panics
+/// When a slice's length differs from the shape's.
+pub fn affine(
+    x: &[f32],
+    w: &[f32],
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+    [rows, columns, depth]: [usize; 3],
+    activation: Option<Activation>,
+) {
+    let shape =
+        MatmulShape { batch: 1, m: rows, n: columns, k: depth, a_transposed: false, b_transposed: false };
+    matmul(x, w, out, shape);
+    match activation {
+        None if bias.is_none() => {}
+        None => finish(out, columns, bias, |z| z),
+        // Written so that a NaN, which is not at most 0, passes.
+        Some(Activation::Relu) => finish(out, columns, bias, |z| if z <= 0.0 { 0.0 } else { z }),
+        Some(Activation::LeakyRelu(slope)) => {
+            finish(out, columns, bias, move |z| if z < 0.0 { slope * z } else { z })
+        }
+        Some(Activation::Sigmoid) => finish(out, columns, bias, math::sigmoid),
+        Some(Activation::Tanh) => finish(out, columns, bias, math::tanh),
+    }
+}
+
+/// z = f(z + bias) in place, whole rows at a time.
+fn finish(z: &mut [f32], columns: usize, bias: Option<&[f32]>, f: impl Fn(f32) -> f32 + Sync) {
+    let Some(bias) = bias else { return map_in_place(z, f) };
+    assert_eq!(bias.len(), columns, "affine: a bias for each column");
+    let rows = (CHUNK / columns.max(1)).max(1);
+    pieces(
+        z,
+        rows * columns.max(1),
+        #[inline(always)]
+        |_, z| {
+            for row in z.chunks_exact_mut(bias.len().max(1)) {
+                for (z, bias) in row.iter_mut().zip(bias) {
+                    *z = f(*z + bias);
+                }
+            }
+        },
+    );
+}

@@ -1,0 +1,194 @@
+//! A layer: matrix product, bias and nonlinearity in one pass. On an adapter it runs on the kernels of [`super::matmul`].
+
+use super::inputs::{Input, worst};
+use super::matmul::gpu::{Epilogue, Finish, Terms, families, record_with};
+use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
+use crate::cpu::matmul::MatmulShape;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::gpu::Gpu;
+use crate::reference::activation::Activation;
+use crate::rng;
+use crate::tensor::{DType, Storage, Tensor};
+use crate::tolerance::{Tracked, Worst};
+use crate::{cpu, reference};
+
+const NAME: &str = "affine";
+
+/// The table's row.
+pub static OP: Op = Op {
+    name: NAME,
+    summary: "y = f(x·w + b), a layer with its bias and nonlinearity in one pass",
+    dimensions: &["rows", "columns", "depth"],
+    tolerance: BOUNDED,
+    shaders: Vec::new,
+    flops: |s| (s[0] * s[1]) as f64 * (2.0 * s[2] as f64 + 2.0),
+    bytes: |s| 4.0 * (s[0] * s[2] + s[2] * s[1] + s[1] + s[0] * s[1]) as f64,
+    variants: |device| variants_of(device, FORMS, families_of),
+    shapes,
+    fit: |_| {},
+    timed: &[&[256, 512, 3072], &[256, 10, 512]],
+    workload: |device, case| {
+        let layer = layer(device, case)?;
+        Ok(Box::new(move || layer.run().map(drop)))
+    },
+    check,
+};
+
+/// f(x·w + b): yᵢⱼ = f(Σₚ xᵢₚ·wₚⱼ + bⱼ), with `x` [N, D], `w` [D, C] and `bias` [C]; returns [N, C]. NaN stays NaN.
+///
+/// Gradients from ∂L/∂y (course notes, "Backpropagation", vectorised operations), with dz the gradient of
+/// [`activation_backward`](super::activation::activation_backward) at y: dx = dz·wᵀ and dw = xᵀ·dz, products with a transposed operand
+/// ([`matmul`](super::matmul::matmul)), and db = the sums of dz's columns.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device fails.
+pub fn affine(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
+    run(x, w, bias, activation, None)
+}
+
+/// Runs on the operands' device; `family` names the kernels, `None` leaves the choice to the device.
+fn run(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+    family: Option<&str>,
+) -> Result<Tensor> {
+    let shape @ [rows, columns, depth] = shape_of(x, w, bias)?;
+    let storage = match (x.storage(), w.storage(), bias.map(Tensor::storage)) {
+        (Storage::F64(x), Storage::F64(w), None) => {
+            Storage::F64(reference::affine::affine(x, w, None, shape, activation).into())
+        }
+        (Storage::F64(x), Storage::F64(w), Some(Storage::F64(bias))) => {
+            Storage::F64(reference::affine::affine(x, w, Some(bias), shape, activation).into())
+        }
+        (Storage::F32(x), Storage::F32(w), bias @ (None | Some(Storage::F32(_)))) => {
+            let bias = if let Some(Storage::F32(bias)) = bias { Some(bias.as_slice()) } else { None };
+            let mut out = vec![0.0; rows * columns];
+            cpu::affine::affine(x, w, bias, &mut out, shape, activation);
+            Storage::F32(out.into())
+        }
+        (
+            Storage::Gpu(gpu, x, DType::Real),
+            Storage::Gpu(_, w, DType::Real),
+            bias @ (None | Some(Storage::Gpu(_, _, DType::Real))),
+        ) => {
+            let terms =
+                if let Some(Storage::Gpu(_, bias, _)) = bias { Terms::Columns(bias) } else { Terms::None };
+            let finish = activation.map_or(Finish::Plain, Finish::Activation);
+            let product = MatmulShape {
+                batch: 1,
+                m: rows,
+                n: columns,
+                k: depth,
+                a_transposed: false,
+                b_transposed: false,
+            };
+            let out = record_with(gpu, family, x, w, product, &Epilogue { alpha: 1.0, terms, finish })?;
+            Storage::Gpu(gpu.clone(), out, DType::Real)
+        }
+        _ => {
+            let operands: Vec<_> = [Some(x), Some(w), bias].into_iter().flatten().collect();
+            return Err(wrong_dtypes(NAME, &operands, "real tensors"));
+        }
+    };
+    Ok(Tensor::from_storage(vec![rows, columns], storage))
+}
+
+/// Rows, columns and depth of operands that fit and share a device.
+fn shape_of(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<[usize; 3]> {
+    let refuse = |problem: String| {
+        Err(Error::shape(NAME, problem, "pass x as [N, D], w as [D, C] and the bias as [C]"))
+    };
+    let (&[rows, depth], &[w_rows, columns]) = (x.shape(), w.shape()) else {
+        return refuse(format!("x is {:?} and w is {:?}", x.shape(), w.shape()));
+    };
+    if depth != w_rows {
+        return refuse(format!("x has {depth} columns and w {w_rows} rows"));
+    }
+    same_device(NAME, x, w)?;
+    if let Some(bias) = bias {
+        if bias.shape() != [columns] {
+            return refuse(format!("a bias of shape {:?} for {columns} columns", bias.shape()));
+        }
+        same_device(NAME, x, bias)?;
+    }
+    Ok([rows, columns, depth])
+}
+
+const FORMS: &[&str] = &["bias", "relu", "leaky_relu", "sigmoid", "tanh", "relu_no_bias"];
+
+/// What follows the sum is one function for all families, so one form has those that take a software adapter seconds to compile.
+fn families_of(gpu: &Gpu, form: &str) -> Vec<&'static str> {
+    if form == "relu" { families(gpu, form) } else { vec!["registers", "tiles"] }
+}
+
+fn shapes(effort: Effort) -> Vec<Vec<usize>> {
+    let mut shapes = vec![
+        vec![1, 1, 1],
+        vec![0, 3, 5],
+        vec![3, 0, 5],
+        vec![5, 7, 0],
+        vec![65, 63, 17],
+        vec![64, 64, 64],
+        vec![7, 10, 97],
+        vec![129, 67, 31],
+    ];
+    if effort == Effort::Full {
+        shapes.push(vec![256, 257, 129]);
+    }
+    shapes
+}
+
+/// Seeded operands on a device, with their exact values.
+struct Layer {
+    x: Input,
+    w: Input,
+    bias: Option<Input>,
+    activation: Option<Activation>,
+    family: Option<String>,
+}
+
+impl Layer {
+    fn run(&self) -> Result<Tensor> {
+        let bias = self.bias.as_ref().map(|bias| &bias.tensor);
+        run(&self.x.tensor, &self.w.tensor, bias, self.activation, self.family.as_deref())
+    }
+}
+
+fn layer(device: &Device, case: &Case) -> Result<Layer> {
+    let &[rows, columns, depth] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
+    let (form, family) = split_variant(&case.variant);
+    let activation = match form {
+        "bias" => None,
+        "relu" | "relu_no_bias" => Some(Activation::Relu),
+        "leaky_relu" => Some(Activation::LeakyRelu(0.01)),
+        "sigmoid" => Some(Activation::Sigmoid),
+        "tanh" => Some(Activation::Tanh),
+        _ => return Err(wrong_case(&OP, case)),
+    };
+    let mut rng = rng::seeded(case.seed);
+    let x = Input::reals(device, &mut rng, &[rows, depth])?;
+    let w = Input::reals(device, &mut rng, &[depth, columns])?;
+    let bias = match form {
+        "relu_no_bias" => None,
+        _ => Some(Input::reals(device, &mut rng, &[columns])?),
+    };
+    Ok(Layer { x, w, bias, activation, family: family.map(str::to_owned) })
+}
+
+fn check(device: &Device, case: &Case) -> Result<Worst> {
+    let layer = layer(device, case)?;
+    let &[rows, columns, depth] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
+    let bias = layer.bias.as_ref().map(|bias| bias.tracked.as_slice());
+    let shape = [rows, columns, depth];
+    let want: Vec<Tracked> =
+        reference::affine::affine(&layer.x.tracked, &layer.w.tracked, bias, shape, layer.activation);
+    worst(&[(&layer.run()?, want)])
+}
