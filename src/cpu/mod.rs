@@ -1,7 +1,9 @@
 //! The CPU's kernels: SIMD chosen at run time, all cores, plain slices and dimensions.
 
 pub mod activation;
+pub mod batchnorm;
 mod chunks;
+mod columns;
 pub mod exact;
 pub mod math;
 pub mod matmul;

@@ -8,6 +8,8 @@
 //! | `src/ops/NAME.rs` | the public function and its row of [`OPS`] |
 
 pub mod activation;
+pub mod batchnorm;
+mod features;
 mod inputs;
 mod launch;
 pub mod matmul;
@@ -96,6 +98,7 @@ pub struct Case {
 pub static OPS: &[&Op] = &[
     &matmul::OP,
     &activation::OP,
+    &batchnorm::OP,
     &pairwise_l2::OP,
     &pairwise_l1::OP,
     &topk::OP,

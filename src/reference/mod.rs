@@ -3,6 +3,7 @@
 //! Every other executor is tested against these functions. They take plain slices and dimensions, and know no device.
 
 pub mod activation;
+pub mod batchnorm;
 pub mod matmul;
 pub mod nearest;
 pub mod pairwise_l1;
