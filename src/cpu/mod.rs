@@ -5,6 +5,7 @@ pub mod batchnorm;
 mod chunks;
 mod columns;
 pub mod exact;
+pub mod layernorm;
 pub mod math;
 pub mod matmul;
 pub mod nearest;

@@ -12,6 +12,7 @@ pub mod batchnorm;
 mod features;
 mod inputs;
 mod launch;
+pub mod layernorm;
 pub mod matmul;
 pub mod nearest;
 mod pairs;
@@ -99,6 +100,7 @@ pub static OPS: &[&Op] = &[
     &matmul::OP,
     &activation::OP,
     &batchnorm::OP,
+    &layernorm::OP,
     &pairwise_l2::OP,
     &pairwise_l1::OP,
     &topk::OP,

@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod batchnorm;
+pub mod layernorm;
 pub mod matmul;
 pub mod nearest;
 pub mod pairwise_l1;
