@@ -12,6 +12,7 @@ pub mod nearest;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
 pub mod simd;
+pub mod standardize;
 mod sweep;
 pub mod topk;
 pub mod vote;

@@ -18,6 +18,7 @@ pub mod nearest;
 mod pairs;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
+pub mod standardize;
 pub mod topk;
 pub mod vote;
 
@@ -101,6 +102,7 @@ pub static OPS: &[&Op] = &[
     &activation::OP,
     &batchnorm::OP,
     &layernorm::OP,
+    &standardize::OP,
     &pairwise_l2::OP,
     &pairwise_l1::OP,
     &topk::OP,

@@ -9,5 +9,6 @@ pub mod matmul;
 pub mod nearest;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
+pub mod standardize;
 pub mod topk;
 pub mod vote;
