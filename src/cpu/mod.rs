@@ -1,11 +1,14 @@
 //! The CPU's kernels: SIMD chosen at run time, all cores, plain slices and dimensions.
 
 pub mod activation;
-pub(crate) mod chunks;
 pub mod affine;
+pub mod batchnorm;
+pub(crate) mod chunks;
+mod columns;
 pub mod dropout;
 pub mod elementwise;
 pub mod exact;
+pub mod layernorm;
 pub mod math;
 pub mod matmul;
 pub mod nearest;
@@ -13,6 +16,7 @@ pub mod optimizer;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
 pub mod simd;
+pub mod standardize;
 mod sweep;
 pub mod take;
 pub mod topk;

@@ -9,16 +9,20 @@
 
 pub mod activation;
 pub mod affine;
+pub mod batchnorm;
 pub mod dropout;
 pub mod elementwise;
+mod features;
 mod inputs;
 mod launch;
+pub mod layernorm;
 pub mod matmul;
 pub mod nearest;
 pub mod optimizer;
 mod pairs;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
+pub mod standardize;
 pub mod take;
 pub mod topk;
 pub mod vote;
@@ -105,6 +109,9 @@ pub static OPS: &[&Op] = &[
     &elementwise::OP,
     &dropout::OP,
     &optimizer::OP,
+    &batchnorm::OP,
+    &layernorm::OP,
+    &standardize::OP,
     &pairwise_l2::OP,
     &pairwise_l1::OP,
     &topk::OP,

@@ -4,13 +4,16 @@
 
 pub mod activation;
 pub mod affine;
+pub mod batchnorm;
 pub mod dropout;
 pub mod elementwise;
+pub mod layernorm;
 pub mod matmul;
 pub mod nearest;
 pub mod optimizer;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
+pub mod standardize;
 pub mod take;
 pub mod topk;
 pub mod vote;

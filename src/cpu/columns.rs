@@ -1,0 +1,70 @@
+//! Column by column work on a row-major matrix: tasks take strips of neighbouring columns and go down all rows, several times while
+//! the strip is in cache. Every column has sums of its own, so no result depends on how the strips fall or on the threads.
+
+use std::marker::PhantomData;
+
+use rayon::prelude::*;
+
+use super::chunks::{CHUNK, vectorized};
+
+/// Rows whose sum is taken alone before it joins the total: the error of a sum grows with the length of its chain.
+pub(super) const BLOCK: usize = 128;
+
+/// Work on a strip of `W` columns from `first` on. Must be inlined into the loop that is compiled for the machine's vectors.
+pub(super) trait Strip: Sync {
+    /// Does it.
+    fn run<const W: usize>(&self, first: usize);
+}
+
+/// Runs over all columns in strips of 32 (two cache lines, and as many accumulators as stay in registers), and narrower ones at the end.
+pub(super) fn over_strips(rows: usize, columns: usize, strip: &impl Strip) {
+    let (wide, rest) = (columns / 32, columns % 32);
+    let (middle, single) = (rest / 8, rest % 8);
+    let least = CHUNK.div_ceil(32 * rows.max(1));
+    (0..wide + middle + single).into_par_iter().with_min_len(least).for_each(|task| {
+        vectorized(
+            #[inline(always)]
+            || match task.checked_sub(wide) {
+                None => strip.run::<32>(32 * task),
+                Some(task) if task < middle => strip.run::<8>(32 * wide + 8 * task),
+                Some(task) => strip.run::<1>(32 * wide + 8 * middle + task - middle),
+            },
+        );
+    });
+}
+
+/// A matrix that is written strip by strip from several tasks.
+pub(super) struct Columns<'a> {
+    start: *mut f32,
+    rows: usize,
+    columns: usize,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it is a mutable borrow of plain numbers, and `set` is where its callers promise not to share any of them.
+unsafe impl Sync for Columns<'_> {}
+
+impl<'a> Columns<'a> {
+    /// Borrows `rows` rows of `columns` values.
+    ///
+    /// # Panics
+    /// When the slice is not that long.
+    pub(super) fn new(matrix: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        assert_eq!(matrix.len(), rows * columns, "a matrix of {rows} × {columns}");
+        Self { start: matrix.as_mut_ptr(), rows, columns, borrowed: PhantomData }
+    }
+
+    /// Writes `values` into row `row` from column `first` on.
+    ///
+    /// # Safety
+    /// No other task may write these columns at the same time.
+    ///
+    /// # Panics
+    /// When they lie outside the matrix.
+    #[inline(always)]
+    pub(super) unsafe fn set<const W: usize>(&self, row: usize, first: usize, values: [f32; W]) {
+        assert!(row < self.rows && first + W <= self.columns, "a strip inside the matrix");
+        // SAFETY: inside the borrowed slice as asserted, and nobody else's as promised. Arrays of floats are aligned as floats.
+        unsafe { self.start.add(row * self.columns + first).cast::<[f32; W]>().write(values) };
+    }
+}

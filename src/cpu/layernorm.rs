@@ -1,0 +1,145 @@
+//! Layer normalisation on the CPU: a row stays in cache from its sums to its output.
+
+use rayon::prelude::*;
+
+use super::chunks::{CHUNK, vectorized};
+use crate::reference::batchnorm::{Gradients, Normalized};
+
+/// Partial sums of a row, enough to fill the vectors and to hide the latency of an addition.
+const LANES: usize = 32;
+
+/// The forward pass over x [N, D] with D from `gamma`. Without features the mean and the variance are 0.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn forward(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, rows: usize) -> Normalized<f32> {
+    let columns = gamma.len();
+    let [mut out, mut means, mut inverses] = [x.len(), rows, rows].map(|n| vec![0.0; n]);
+    if columns == 0 {
+        inverses.fill(1.0 / epsilon.sqrt());
+    } else {
+        let task = CHUNK.div_ceil(columns);
+        let outs = out.par_chunks_mut(task * columns).zip(x.par_chunks(task * columns));
+        let tasks = outs.zip(means.par_chunks_mut(task).zip(inverses.par_chunks_mut(task)));
+        tasks.for_each(|((out, x), (means, inverses))| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let rows = out.chunks_exact_mut(columns).zip(x.chunks_exact(columns));
+                    for ((out, x), (mean, inverse)) in rows.zip(means.iter_mut().zip(inverses)) {
+                        (*mean, *inverse) = row_statistics(x, epsilon);
+                        for ((out, &x), (&gamma, &beta)) in out.iter_mut().zip(x).zip(gamma.iter().zip(beta))
+                        {
+                            *out = ((x - *mean) * *inverse).mul_add(gamma, beta);
+                        }
+                    }
+                },
+            );
+        });
+    }
+    means.extend(inverses);
+    Normalized { out, statistics: means }
+}
+
+/// The mean of a row and 1/√(variance + ε).
+#[inline(always)]
+fn row_statistics(x: &[f32], epsilon: f32) -> (f32, f32) {
+    let n = x.len() as f32;
+    let [sum, _] = sums([x, x, x], |x, _, _| [x, 0.0]);
+    let mean = sum / n;
+    let [squares, _] = sums([x, x, x], |x, _, _| [(x - mean) * (x - mean), 0.0]);
+    (mean, 1.0 / (squares / n + epsilon).sqrt())
+}
+
+/// Two sums over three rows of one length, in lanes that are added in a fixed order.
+#[inline(always)]
+fn sums([a, b, c]: [&[f32]; 3], terms: impl Fn(f32, f32, f32) -> [f32; 2]) -> [f32; 2] {
+    let mut lanes = [[0.0; LANES]; 2];
+    let whole = a.len() / LANES * LANES;
+    let parts = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
+    for ((a, b), c) in parts {
+        for k in 0..LANES {
+            let [left, right] = terms(a[k], b[k], c[k]);
+            lanes[0][k] += left;
+            lanes[1][k] += right;
+        }
+    }
+    for (k, at) in (whole..a.len()).enumerate() {
+        let [left, right] = terms(a[at], b[at], c[at]);
+        lanes[0][k] += left;
+        lanes[1][k] += right;
+    }
+    let mut width = LANES / 2;
+    while width > 0 {
+        for k in 0..width {
+            lanes[0][k] += lanes[0][k + width];
+            lanes[1][k] += lanes[1][k + width];
+        }
+        width /= 2;
+    }
+    [lanes[0][0], lanes[1][0]]
+}
+
+/// The gradients. Each task has sums for γ and β of its own, which are then added in the order of the tasks.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn backward(dout: &[f32], x: &[f32], statistics: &[f32], gamma: &[f32], rows: usize) -> Gradients<f32> {
+    let columns = gamma.len();
+    let (means, inverses) = statistics.split_at(rows);
+    let [mut dx, mut dgamma, mut dbeta] = [x.len(), columns, columns].map(|n| vec![0.0; n]);
+    if x.is_empty() {
+        return Gradients { dx, dgamma, dbeta };
+    }
+    // At least as many rows as make a task's sums small beside its rows.
+    let task = CHUNK.div_ceil(columns).max(32);
+    let inputs = x.par_chunks(task * columns).zip(dout.par_chunks(task * columns));
+    let rows = means.par_chunks(task).zip(inverses.par_chunks(task));
+    let tasks = dx.par_chunks_mut(task * columns).zip(inputs).zip(rows);
+    let partial: Vec<Vec<f32>> = tasks
+        .map(|((dx, (x, dout)), (means, inverses))| {
+            let mut partial = vec![0.0; 2 * columns];
+            let (dgamma, dbeta) = partial.split_at_mut(columns);
+            vectorized(
+                #[inline(always)]
+                || {
+                    let inputs = x.chunks_exact(columns).zip(dout.chunks_exact(columns));
+                    let outputs = dx.chunks_exact_mut(columns);
+                    for ((dx, (x, dout)), (&mean, &inverse)) in
+                        outputs.zip(inputs).zip(means.iter().zip(inverses))
+                    {
+                        row_gradients([x, dout, gamma], mean, inverse, dx);
+                        for (((&x, &dout), dgamma), dbeta) in
+                            x.iter().zip(dout).zip(dgamma.iter_mut()).zip(dbeta.iter_mut())
+                        {
+                            *dgamma = dout.mul_add((x - mean) * inverse, *dgamma);
+                            *dbeta += dout;
+                        }
+                    }
+                },
+            );
+            partial
+        })
+        .collect();
+    for partial in partial {
+        let (gammas, betas) = partial.split_at(columns);
+        dgamma.iter_mut().zip(gammas).for_each(|(sum, &part)| *sum += part);
+        dbeta.iter_mut().zip(betas).for_each(|(sum, &part)| *sum += part);
+    }
+    Gradients { dx, dgamma, dbeta }
+}
+
+/// dx of a row: g·inverse + (x − μ)·slope + constant, with the sums of g = dout·γ in the last two.
+#[inline(always)]
+fn row_gradients([x, dout, gamma]: [&[f32]; 3], mean: f32, inverse: f32, dx: &mut [f32]) {
+    let n = x.len() as f32;
+    let [sum, along] = sums([x, dout, gamma], |x, dout, gamma| {
+        let flow = dout * gamma;
+        [flow, flow * ((x - mean) * inverse)]
+    });
+    let slope = -inverse * inverse * along / n;
+    let constant = -inverse * sum / n;
+    for ((dx, &x), (&dout, &gamma)) in dx.iter_mut().zip(x).zip(dout.iter().zip(gamma)) {
+        *dx = (dout * gamma).mul_add(inverse, (x - mean).mul_add(slope, constant));
+    }
+}

@@ -1,0 +1,189 @@
+//! Data standardisation: (x − shift)·scale, feature by feature, for all rows or a choice of them.
+
+mod gpu;
+
+use super::features::{matrix, shaped};
+use super::inputs::{Input, worst};
+use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::rng;
+use crate::tensor::{DType, Storage, Tensor};
+use crate::tolerance::{Tracked, Worst};
+use crate::{cpu, reference};
+
+const NAME: &str = "standardize";
+
+/// The table's row.
+pub static OP: Op = Op {
+    name: NAME,
+    summary: "(x − shift)·scale for each feature of real or u8 rows, all of them or those picked: a batch from resident data",
+    dimensions: &["rows", "columns", "picked"],
+    tolerance: BOUNDED,
+    shaders: gpu::shaders,
+    flops: |s| 2.0 * (s[2] * s[1]) as f64,
+    bytes: |s| 8.0 * (s[2] * s[1]) as f64,
+    variants: |device| variants_of(device, &["f32", "u8", "f32_gather", "u8_gather"], gpu::families),
+    shapes,
+    // Without rows there is nothing to pick.
+    fit: |shape| shape[2] *= shape[0].min(1),
+    timed: &[&[10_000, 784, 256], &[2_000, 3_072, 2_000]],
+    workload: |device, case| {
+        let (operands, variant) = (operands(device, case)?, case.variant.clone());
+        Ok(Box::new(move || operands.run(split_variant(&variant).1).map(drop)))
+    },
+    check,
+};
+
+/// outᵢⱼ = (xᵣⱼ − shiftⱼ)·scaleⱼ for `x` [N, D], real or u8, and `shift`, `scale` [D]; r = `rows`ᵢ (integers [M]), or r = i without `rows`.
+/// Returns real [M or N, D].
+///
+/// One sweep makes a training batch of resident u8 data. Gradient: dout·scale, where x is real and all rows are taken. Source: course
+/// notes, "Data preprocessing".
+///
+/// # Errors
+/// [`Error::Shape`] when shapes, types or devices differ, or a row number on the host is not below N; on an adapter such a row becomes NaN.
+/// [`Error::Device`] when the device fails.
+pub fn standardize(x: &Tensor, shift: &Tensor, scale: &Tensor, rows: Option<&Tensor>) -> Result<Tensor> {
+    run(x, shift, scale, rows, None)
+}
+
+fn run(
+    x: &Tensor,
+    shift: &Tensor,
+    scale: &Tensor,
+    picks: Option<&Tensor>,
+    family: Option<&str>,
+) -> Result<Tensor> {
+    let [rows, columns] = matrix(NAME, x)?;
+    shaped(NAME, x, &[columns], &[("shift", shift), ("scale", scale)])?;
+    let taken = picks.map_or(Ok(rows), |picks| picked(x, picks, rows))?;
+    let wrong = || {
+        let operands: Vec<_> = [Some(x), Some(shift), Some(scale), picks].into_iter().flatten().collect();
+        wrong_dtypes(NAME, &operands, "real or u8 rows, a real shift and scale, and integer row numbers")
+    };
+    let numbers = match picks.map(Tensor::storage) {
+        None => None,
+        Some(Storage::U32(numbers, _)) => Some(numbers.as_ref()),
+        Some(Storage::Gpu(_, _, DType::U32)) => None,
+        Some(_) => return Err(wrong()),
+    };
+    let storage = match (x.storage(), shift.storage(), scale.storage()) {
+        (Storage::F64(x), Storage::F64(shift), Storage::F64(scale)) => {
+            Storage::F64(reference::standardize::standardize(x, shift, scale, numbers).into())
+        }
+        (Storage::U8(x, true), Storage::F64(shift), Storage::F64(scale)) => {
+            let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
+            Storage::F64(reference::standardize::standardize(&x, shift, scale, numbers).into())
+        }
+        (Storage::F32(x), Storage::F32(shift), Storage::F32(scale)) => {
+            Storage::F32(cpu::standardize::standardize(x, shift, scale, numbers).into())
+        }
+        (Storage::U8(x, false), Storage::F32(shift), Storage::F32(scale)) => {
+            Storage::F32(cpu::standardize::standardize(x, shift, scale, numbers).into())
+        }
+        (
+            Storage::Gpu(gpu, x, dtype @ (DType::Real | DType::U8)),
+            Storage::Gpu(_, shift, DType::Real),
+            Storage::Gpu(_, scale, DType::Real),
+        ) => {
+            let picks = match picks.map(Tensor::storage) {
+                Some(Storage::Gpu(_, picks, _)) => Some(picks),
+                _ => None,
+            };
+            let bytes = *dtype == DType::U8;
+            let shape = [rows, columns, taken];
+            let out = gpu::record(gpu, family, bytes, [x, shift, scale], picks, shape)?;
+            Storage::Gpu(gpu.clone(), out, DType::Real)
+        }
+        _ => return Err(wrong()),
+    };
+    Ok(Tensor::from_storage(vec![taken, columns], storage))
+}
+
+/// How many rows are picked. Numbers that can be seen must be below `rows`.
+fn picked(x: &Tensor, picks: &Tensor, rows: usize) -> Result<usize> {
+    same_device(NAME, x, picks)?;
+    let &[taken] = picks.shape() else {
+        let problem = format!("row numbers of shape {:?}", picks.shape());
+        return Err(Error::shape(NAME, problem, "pass a vector of row numbers"));
+    };
+    if let Storage::U32(numbers, _) = picks.storage()
+        && let Some((at, number)) = numbers.iter().enumerate().find(|&(_, &number)| number as usize >= rows)
+    {
+        let problem = format!("row number {number} at position {at}, but x has {rows} rows");
+        return Err(Error::shape(NAME, problem, "row numbers run from 0 to N − 1"));
+    }
+    Ok(taken)
+}
+
+fn shapes(effort: Effort) -> Vec<Vec<usize>> {
+    let mut shapes = vec![
+        vec![0, 5, 0],
+        vec![5, 0, 3],
+        vec![3, 4, 0],
+        vec![1, 1, 1],
+        vec![2, 3, 5],
+        vec![63, 65, 20],
+        vec![64, 64, 64],
+        vec![65, 63, 129],
+        vec![7, 16, 9],
+        vec![17, 20, 33],
+        vec![31, 784, 10],
+    ];
+    if effort == Effort::Full {
+        shapes.extend([vec![501, 300, 257], vec![200, 1031, 129]]);
+    }
+    shapes
+}
+
+/// Seeded rows, with the row numbers of the forms that gather.
+struct Operands {
+    x: Input,
+    shift: Input,
+    scale: Input,
+    numbers: Option<Vec<u32>>,
+    picks: Option<Tensor>,
+}
+
+fn operands(device: &Device, case: &Case) -> Result<Operands> {
+    let wrong = || wrong_case(&OP, case);
+    let &[rows, columns, picked] = case.shape.as_slice() else { return Err(wrong()) };
+    let (bytes, gathers) = match split_variant(&case.variant).0 {
+        "f32" => (false, false),
+        "u8" => (true, false),
+        "f32_gather" => (false, true),
+        "u8_gather" => (true, true),
+        _ => return Err(wrong()),
+    };
+    let mut rng = rng::seeded(case.seed);
+    let x = match bytes {
+        true => {
+            let pixels = rng::pixels(&mut rng, rows * columns);
+            let tensor = Tensor::from_u8(device, &[rows, columns], &pixels)?;
+            let wide: Vec<f64> = pixels.into_iter().map(f64::from).collect();
+            Input { tensor, tracked: Tracked::inputs(&wide) }
+        }
+        false => Input::reals(device, &mut rng, &[rows, columns])?,
+    };
+    let shift = Input::between(device, &mut rng, &[columns], 0.0, if bytes { 255.0 } else { 1.0 })?;
+    let scale = Input::between(device, &mut rng, &[columns], 0.01, 1.0)?;
+    let numbers = gathers.then(|| rng::integers(&mut rng, picked, rows.max(1) as u32));
+    let picks = numbers.as_ref().map(|numbers| Tensor::from_u32(device, &[picked], numbers)).transpose()?;
+    Ok(Operands { x, shift, scale, numbers, picks })
+}
+
+impl Operands {
+    fn run(&self, family: Option<&str>) -> Result<Tensor> {
+        run(&self.x.tensor, &self.shift.tensor, &self.scale.tensor, self.picks.as_ref(), family)
+    }
+}
+
+fn check(device: &Device, case: &Case) -> Result<Worst> {
+    let operands = operands(device, case)?;
+    let got = operands.run(split_variant(&case.variant).1)?;
+    let Operands { x, shift, scale, numbers, .. } = &operands;
+    let want =
+        reference::standardize::standardize(&x.tracked, &shift.tracked, &scale.tracked, numbers.as_deref());
+    worst(&[(&got, want)])
+}

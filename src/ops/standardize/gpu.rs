@@ -1,0 +1,105 @@
+//! Data standardisation on an adapter.
+
+use super::NAME;
+use crate::error::Result;
+use crate::gpu::{Access, Buffer, Gpu, Kernel, Params};
+use crate::ops::Shader;
+use crate::ops::launch::{check_count, per_item};
+use crate::tensor::GPU_PIXEL_ROW;
+
+crate::params! {
+    /// Parameters of `standardize.wgsl`.
+    struct StandardizeParams {
+        rows: u32,
+        taken: u32,
+        values: u32,
+        stride: u32,
+        items: u32,
+        nan: f32,
+    }
+}
+
+static STANDARDIZE: Kernel = Kernel {
+    op: NAME,
+    source: include_str!("../../../shaders/standardize.wgsl"),
+    entry: "standardize",
+    buffers: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
+    fields: StandardizeParams::FIELDS,
+    subgroup: false,
+    native: false,
+};
+
+/// The families, by the rows that an invocation takes.
+const FAMILIES: [(&str, usize); 2] = [("deep", 8), ("shallow", 2)];
+
+/// Rows of an invocation: many where loads are dear, few where a device needs many invocations.
+fn choose(software: bool) -> usize {
+    if software { 8 } else { 2 }
+}
+
+fn constants(bytes: bool, gathers: bool, vector: bool, deep: usize) -> [(&'static str, u32); 4] {
+    [
+        ("BYTES", u32::from(bytes)),
+        ("GATHER", u32::from(gathers)),
+        ("VECTOR", u32::from(vector)),
+        ("ROWS", deep as u32),
+    ]
+}
+
+pub(super) fn shaders() -> Vec<Shader> {
+    let mut all = Vec::new();
+    for (_, deep) in FAMILIES {
+        for flags in 0..8 {
+            let constants = constants(flags & 1 == 1, flags & 2 == 2, flags & 4 == 4, deep).to_vec();
+            all.push(Shader { kernel: &STANDARDIZE, constants });
+        }
+    }
+    all
+}
+
+pub(super) fn families(_: &Gpu, _: &str) -> Vec<&'static str> {
+    FAMILIES.map(|(name, _)| name).to_vec()
+}
+
+/// Records the output for [x, shift, scale] and the numbers of the rows to take; x holds pixels or floats. The shape is rows of x,
+/// columns, rows to take. A row that x does not have becomes NaN.
+pub(super) fn record(
+    gpu: &Gpu,
+    family: Option<&str>,
+    bytes: bool,
+    [x, shift, scale]: [&Buffer; 3],
+    picks: Option<&Buffer>,
+    [rows, columns, taken]: [usize; 3],
+) -> Result<Buffer> {
+    check_count(NAME, taken * columns)?;
+    check_count(NAME, rows * columns)?;
+    let out = gpu.alloc(4 * (taken * columns) as u64)?;
+    let named = FAMILIES.into_iter().find(|(name, _)| Some(*name) == family);
+    let deep = named.map_or(choose(gpu.info().software()), |(_, deep)| deep);
+    let vector = columns.is_multiple_of(4);
+    let values = if vector { columns / 4 } else { columns };
+    let stride = if bytes { columns.next_multiple_of(GPU_PIXEL_ROW) / 4 } else { values };
+    let items = values * taken.div_ceil(deep);
+    let params = StandardizeParams {
+        rows: rows as u32,
+        taken: taken as u32,
+        values: values as u32,
+        stride: stride as u32,
+        items: items as u32,
+        nan: f32::NAN,
+    };
+    let buffers = [x, shift, scale, picks.unwrap_or(shift), &out];
+    let constants = constants(bytes, picks.is_some(), vector, deep);
+    per_item(gpu, &STANDARDIZE, &constants, &buffers, &params, items, 8 * taken * columns)?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_adapter_has_its_depth() {
+        assert_eq!((choose(true), choose(false)), (8, 2));
+    }
+}
