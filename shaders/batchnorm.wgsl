@@ -9,11 +9,12 @@
 // test              out with given moments (mean, variance)
 // backward_formula  dx = gamma / sqrt(variance + epsilon) * (dout - sum(dout) / N - n * sum(dout * n) / N) with n = (x - mean) / sqrt(..),
 //                   which is made again from x; dgamma = sum(dout * n), dbeta = sum(dout)
-// backward_graph    the same node by node, with the gradients of n, variance and mean: more sums, to compare with
+// backward_graph    the same node by node, with the gradients of n, variance and mean: more sums, to compare with.
 //
 // Each in two families, which differ in constants alone:
 // columns  LANES = 1, for software adapters, where loads are dear and workgroup memory is slow: an invocation has a value's columns to
-//          itself and goes down all rows. 8 values a workgroup, so that narrow matrices occupy all cores too.
+//          itself and goes down all rows. 8 values a workgroup, so that narrow matrices occupy all cores too; in `test`, which has no
+//          sums, 64 values of 8 rows.
 // tree     COLUMNS = LANES = 16, for GPUs: 16 columns of a row are 64 bytes, whole sectors of a cache line; the 16 sums of a column meet in
 //          1 KiB of workgroup memory, in a fixed order. About 32 registers: 8 workgroups fill a multiprocessor of 2,048 threads.
 // Rows come four a round, with addresses held inside the matrix, so that four loads are under way at once.
@@ -219,14 +220,22 @@ fn pair_sum(at: Place, local: u32, mean: Value, inverse: Value) -> Pair {
     return Pair(total(local, sum.first), total(local, sum.second));
 }
 
-// Stores dx = dout * factor + (x - mean) * slope + constant, and the gradients of gamma and beta.
-fn store(at: Place, mean: Value, factor: Value, slope: Value, constant: Value, sums: Pair) {
+// dx = (dout - shift) * factor + (x - mean) * slope + constant.
+struct Line {
+    shift: Value,
+    factor: Value,
+    slope: Value,
+    constant: Value,
+}
+
+// Stores dx and the gradients of gamma and beta.
+fn store(at: Place, mean: Value, line: Line, sums: Pair) {
     if !at.inside { return; }
     for (var row = at.lane; row < params.rows; row += 4u * LANES) {
         //! unroll i 0..4
         let row_$i = row + $i * LANES;
         let at_$i = address(row_$i, at.column);
-        let dx_$i = fma(dout[at_$i], factor, fma(x[at_$i] - mean, slope, constant));
+        let dx_$i = fma(dout[at_$i] - line.shift, line.factor, fma(x[at_$i] - mean, line.slope, line.constant));
         //! end
         //! unroll i 0..4
         if row_$i < params.rows { dx[at_$i] = dx_$i; }
@@ -249,7 +258,8 @@ fn backward_formula(
     let inverse = kept[params.values + at.column];
     let sums = pair_sum(at, local, mean, inverse);
     let factor = gamma[at.column] * inverse;
-    store(at, mean, factor, -factor * inverse * sums.second / params.n, -factor * sums.first / params.n, sums);
+    // For one row the shift is dout, and dx exactly 0.
+    store(at, mean, Line(sums.first / params.n, factor, -factor * inverse * sums.second / params.n, ZERO), sums);
 }
 
 @compute @workgroup_size(GROUP)
@@ -281,5 +291,5 @@ fn backward_graph(
     centred = total(local, centred);
     let dvariance = -0.5 * inverse * inverse * inverse * along;
     let dmean = -inverse * flow + dvariance * (-2.0 * centred) / params.n;
-    store(at, mean, gamma[at.column] * inverse, 2.0 * dvariance / params.n, dmean / params.n, sums);
+    store(at, mean, Line(ZERO, gamma[at.column] * inverse, 2.0 * dvariance / params.n, dmean / params.n), sums);
 }

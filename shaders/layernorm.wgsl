@@ -166,14 +166,14 @@ fn backward_rows(
     let sum = row_total(local, folded(sums.first));
     let along = row_total(local, folded(sums.second));
     let slope = -inverse * inverse * along / params.n;
-    let constant = -inverse * sum / params.n;
+    let shift = sum / params.n;
     if !at.inside { return; }
     for (var i = at.lane; i < params.values; i += 2u * LANES) {
         //! unroll k 0..2
         let i_$k = i + $k * LANES;
         let at_$k = address(at.item, i_$k);
         let flow_$k = dout[at_$k] * gamma[address(0u, i_$k)];
-        let dx_$k = flow_$k * inverse + ((x[at_$k] - mean) * slope + constant);
+        let dx_$k = (flow_$k - shift) * inverse + (x[at_$k] - mean) * slope;
         //! end
         //! unroll k 0..2
         if i_$k < params.values { dx[at_$k] = dx_$k; }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
-use super::columns::{BLOCK, Columns, Strip, over_strips};
+use super::columns::{BLOCK, Columns, Strip, copied, over_strips, part};
 use crate::reference::batchnorm::{Gradients, Normalized};
 
 /// Moments of a batch that go into the running ones: [2, D] in place, momentum·old + (1 − momentum)·batch.
@@ -62,48 +62,32 @@ struct Train<'a> {
 impl Strip for Train<'_> {
     #[inline(always)]
     fn run<const W: usize>(&self, first: usize) {
-        let at = first..first + W;
-        let n = (self.x.len() / self.columns).max(1) as f32;
-        let mut mean = [0.0; W];
-        for block in self.x.chunks(BLOCK * self.columns) {
-            let mut sum = [0.0; W];
-            for row in block.chunks_exact(self.columns) {
-                let x = &row[at.clone()];
-                for k in 0..W {
-                    sum[k] += x[k];
-                }
-            }
-            for k in 0..W {
-                mean[k] += sum[k];
-            }
+        let rows: Vec<[f32; W]> = copied(self.x, self.columns, first);
+        let n = rows.len().max(1) as f32;
+        let mut mean = sum(
+            &rows,
+            #[inline(always)]
+            |_, x| x,
+        );
+        for mean in &mut mean {
+            *mean /= n;
         }
-        mean = mean.map(|sum| sum / n);
-        let mut variance = [0.0; W];
-        for block in self.x.chunks(BLOCK * self.columns) {
-            let mut sum = [0.0f32; W];
-            for row in block.chunks_exact(self.columns) {
-                let x = &row[at.clone()];
-                for k in 0..W {
-                    let centred = x[k] - mean[k];
-                    sum[k] = centred.mul_add(centred, sum[k]);
-                }
-            }
-            for k in 0..W {
-                variance[k] += sum[k];
-            }
-        }
-        variance = variance.map(|sum| sum / n);
-        let inverse = variance.map(|variance| 1.0 / (variance + self.epsilon).sqrt());
-        let (gamma, beta) = (&self.gamma[at.clone()], &self.beta[at.clone()]);
-        let (mut scale, mut shift) = ([0.0; W], [0.0; W]);
+        let mut variance = sum(
+            &rows,
+            #[inline(always)]
+            |k, x| (x - mean[k]) * (x - mean[k]),
+        );
+        let (gamma, beta) = (part::<W>(self.gamma, first), part::<W>(self.beta, first));
+        let [mut inverse, mut scale] = [[0.0; W]; 2];
         for k in 0..W {
-            (scale[k], shift[k]) = (gamma[k] * inverse[k], beta[k]);
+            variance[k] /= n;
+            inverse[k] = 1.0 / (variance[k] + self.epsilon).sqrt();
+            scale[k] = gamma[k] * inverse[k];
         }
-        for (i, row) in self.x.chunks_exact(self.columns).enumerate() {
-            let x = &row[at.clone()];
+        for (i, x) in rows.iter().enumerate() {
             let mut out = [0.0; W];
             for k in 0..W {
-                out[k] = (x[k] - mean[k]).mul_add(scale[k], shift[k]);
+                out[k] = (x[k] - mean[k]).mul_add(scale[k], beta[k]);
             }
             // SAFETY: a strip's columns belong to one task.
             unsafe { self.out.set(i, first, out) };
@@ -115,6 +99,24 @@ impl Strip for Train<'_> {
             self.variance.set(0, first, variance);
         }
     }
+}
+
+/// Σ term(column, x) over the rows of a strip, for each column.
+#[inline(always)]
+fn sum<const W: usize>(rows: &[[f32; W]], term: impl Fn(usize, f32) -> f32) -> [f32; W] {
+    let mut total = [0.0; W];
+    for block in rows.chunks(BLOCK) {
+        let mut sum = [0.0; W];
+        for x in block {
+            for k in 0..W {
+                sum[k] += term(k, x[k]);
+            }
+        }
+        for k in 0..W {
+            total[k] += sum[k];
+        }
+    }
+    total
 }
 
 /// The output with given moments [2, D] (mean, biased variance): one sweep.
@@ -195,24 +197,36 @@ struct Back<'a, const GRAPH: bool> {
 impl<const GRAPH: bool> Strip for Back<'_, GRAPH> {
     #[inline(always)]
     fn run<const W: usize>(&self, first: usize) {
-        let [mean, inverse, gamma] = [self.mean, self.inverse, self.gamma].map(|all| {
-            let mut part = [0.0; W];
-            part.copy_from_slice(&all[first..first + W]);
-            part
-        });
-        let n = (self.x.len() / self.columns).max(1) as f32;
+        let mean = part::<W>(self.mean, first);
+        let (inverse, gamma) = (part::<W>(self.inverse, first), part::<W>(self.gamma, first));
+        let x: Vec<[f32; W]> = copied(self.x, self.columns, first);
+        let dout: Vec<[f32; W]> = copied(self.dout, self.columns, first);
+        let n = dout.len().max(1) as f32;
         // Σdout and Σdout·x̂.
-        let [dbeta, dgamma] = self.sums::<W>(first, |k, x, dout| [dout, dout * ((x - mean[k]) * inverse[k])]);
-        // dx = factor·dout + slope·(x − μ) + constant: what the formula and the graph agree on.
-        let (mut factor, mut slope, mut constant) = ([0.0; W], [0.0; W], [0.0; W]);
+        let [dbeta, dgamma] = sums(
+            &x,
+            &dout,
+            #[inline(always)]
+            |k, x, dout| [dout, dout * ((x - mean[k]) * inverse[k])],
+        );
+        // dx = factor·(dout − shift) + slope·(x − μ) + constant, with a shift in the formula (dx is 0 for one row), a constant in the graph.
+        let [mut factor, mut shift, mut slope, mut constant] = [[0.0; W]; 4];
         if GRAPH {
-            // Σdx̂·(x − μ) and Σ(x − μ), then Σdx̂.
-            let [along, centred] =
-                self.sums::<W>(first, |k, x, dout| [dout * gamma[k] * (x - mean[k]), x - mean[k]]);
-            let [dnormalized, _] = self.sums::<W>(first, |k, _, dout| [dout * gamma[k], 0.0]);
+            let [along, through] = sums(
+                &x,
+                &dout,
+                #[inline(always)]
+                |k, x, dout| [dout * gamma[k] * (x - mean[k]), x - mean[k]],
+            );
+            let [dnormalized, _] = sums(
+                &x,
+                &dout,
+                #[inline(always)]
+                |k, _, dout| [dout * gamma[k], 0.0],
+            );
             for k in 0..W {
                 let dvariance = -0.5 * inverse[k] * inverse[k] * inverse[k] * along[k];
-                let dmean = -inverse[k] * dnormalized[k] + dvariance * (-2.0 * centred[k]) / n;
+                let dmean = -inverse[k] * dnormalized[k] + dvariance * (-2.0 * through[k]) / n;
                 factor[k] = gamma[k] * inverse[k];
                 slope[k] = dvariance * 2.0 / n;
                 constant[k] = dmean / n;
@@ -220,16 +234,15 @@ impl<const GRAPH: bool> Strip for Back<'_, GRAPH> {
         } else {
             for k in 0..W {
                 factor[k] = gamma[k] * inverse[k];
+                shift[k] = dbeta[k] / n;
                 slope[k] = -factor[k] * inverse[k] * dgamma[k] / n;
-                constant[k] = -factor[k] * dbeta[k] / n;
             }
         }
-        let rows = self.x.chunks_exact(self.columns).zip(self.dout.chunks_exact(self.columns));
-        for (i, (x, dout)) in rows.enumerate() {
-            let (x, dout) = (&x[first..first + W], &dout[first..first + W]);
+        for (i, (x, dout)) in x.iter().zip(&dout).enumerate() {
             let mut dx = [0.0; W];
             for k in 0..W {
-                dx[k] = dout[k].mul_add(factor[k], (x[k] - mean[k]).mul_add(slope[k], constant[k]));
+                let rest = (x[k] - mean[k]).mul_add(slope[k], constant[k]);
+                dx[k] = (dout[k] - shift[k]).mul_add(factor[k], rest);
             }
             // SAFETY: a strip's columns belong to one task.
             unsafe { self.dx.set(i, first, dx) };
@@ -242,31 +255,27 @@ impl<const GRAPH: bool> Strip for Back<'_, GRAPH> {
     }
 }
 
-impl<const GRAPH: bool> Back<'_, GRAPH> {
-    /// Two sums over the rows for each column of a strip, of what `terms` makes of (column of the strip, x, dout).
-    #[inline(always)]
-    fn sums<const W: usize>(
-        &self,
-        first: usize,
-        terms: impl Fn(usize, f32, f32) -> [f32; 2],
-    ) -> [[f32; W]; 2] {
-        let mut totals = [[0.0; W]; 2];
-        let block = BLOCK * self.columns;
-        for (x, dout) in self.x.chunks(block).zip(self.dout.chunks(block)) {
-            let [mut left, mut right] = [[0.0; W]; 2];
-            for (x, dout) in x.chunks_exact(self.columns).zip(dout.chunks_exact(self.columns)) {
-                let (x, dout) = (&x[first..first + W], &dout[first..first + W]);
-                for k in 0..W {
-                    let [a, b] = terms(k, x[k], dout[k]);
-                    left[k] += a;
-                    right[k] += b;
-                }
-            }
+/// Two sums over the rows of a strip for each column, of what `terms` makes of (column, x, dout).
+#[inline(always)]
+fn sums<const W: usize>(
+    x: &[[f32; W]],
+    dout: &[[f32; W]],
+    terms: impl Fn(usize, f32, f32) -> [f32; 2],
+) -> [[f32; W]; 2] {
+    let mut totals = [[0.0; W]; 2];
+    for (x, dout) in x.chunks(BLOCK).zip(dout.chunks(BLOCK)) {
+        let [mut left, mut right] = [[0.0; W]; 2];
+        for (x, dout) in x.iter().zip(dout) {
             for k in 0..W {
-                totals[0][k] += left[k];
-                totals[1][k] += right[k];
+                let [a, b] = terms(k, x[k], dout[k]);
+                left[k] += a;
+                right[k] += b;
             }
         }
-        totals
+        for k in 0..W {
+            totals[0][k] += left[k];
+            totals[1][k] += right[k];
+        }
     }
+    totals
 }

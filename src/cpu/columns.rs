@@ -33,6 +33,26 @@ pub(super) fn over_strips(rows: usize, columns: usize, strip: &impl Strip) {
     });
 }
 
+/// `W` columns of a matrix from `first` on, row by row, in memory of their own: in place, rows whose width is a power of two would drive one
+/// another out of the cache before they are read again.
+#[inline(always)]
+pub(super) fn copied<const W: usize>(matrix: &[f32], columns: usize, first: usize) -> Vec<[f32; W]> {
+    let mut copy = vec![[0.0; W]; matrix.len() / columns];
+    // A loop, not `collect`: what is not inlined here is compiled without the machine's vectors.
+    for (copy, row) in copy.iter_mut().zip(matrix.chunks_exact(columns)) {
+        copy.copy_from_slice(&row[first..first + W]);
+    }
+    copy
+}
+
+/// `W` values from `first` on.
+#[inline(always)]
+pub(super) fn part<const W: usize>(row: &[f32], first: usize) -> [f32; W] {
+    let mut part = [0.0; W];
+    part.copy_from_slice(&row[first..first + W]);
+    part
+}
+
 /// A matrix that is written strip by strip from several tasks.
 pub(super) struct Columns<'a> {
     start: *mut f32,

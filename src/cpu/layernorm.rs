@@ -129,7 +129,7 @@ pub fn backward(dout: &[f32], x: &[f32], statistics: &[f32], gamma: &[f32], rows
     Gradients { dx, dgamma, dbeta }
 }
 
-/// dx of a row: g·inverse + (x − μ)·slope + constant, with the sums of g = dout·γ in the last two.
+/// dx of a row: (g − shift)·inverse + (x − μ)·slope, with the sums of g = dout·γ in shift and slope.
 #[inline(always)]
 fn row_gradients([x, dout, gamma]: [&[f32]; 3], mean: f32, inverse: f32, dx: &mut [f32]) {
     let n = x.len() as f32;
@@ -138,8 +138,8 @@ fn row_gradients([x, dout, gamma]: [&[f32]; 3], mean: f32, inverse: f32, dx: &mu
         [flow, flow * ((x - mean) * inverse)]
     });
     let slope = -inverse * inverse * along / n;
-    let constant = -inverse * sum / n;
+    let shift = sum / n;
     for ((dx, &x), (&dout, &gamma)) in dx.iter_mut().zip(x).zip(dout.iter().zip(gamma)) {
-        *dx = (dout * gamma).mul_add(inverse, (x - mean).mul_add(slope, constant));
+        *dx = (dout * gamma - shift).mul_add(inverse, (x - mean) * slope);
     }
 }

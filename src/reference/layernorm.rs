@@ -41,12 +41,12 @@ pub fn backward<T: Real>(dout: &[T], x: &[T], statistics: &[T], gamma: &[T], row
     let (mean, inverse) = statistics.split_at(rows);
     let normalized = |i: usize, j: usize| (x[i * columns + j] - mean[i]) * inverse[i];
     let mut dx = Vec::with_capacity(x.len());
-    for i in 0..rows {
+    for (i, &inverse) in inverse.iter().enumerate() {
         let dout = row(dout, columns, i);
         let flow = |j: usize| dout[j] * gamma[j];
         let sum = (0..columns).map(flow).sum::<T>();
         let along = (0..columns).map(|j| flow(j) * normalized(i, j)).sum::<T>();
-        dx.extend((0..columns).map(|j| inverse[i] / n * (n * flow(j) - sum - normalized(i, j) * along)));
+        dx.extend((0..columns).map(|j| inverse / n * (n * flow(j) - sum - normalized(i, j) * along)));
     }
     let sums = |f: &dyn Fn(usize, usize) -> T| -> Vec<T> {
         (0..columns).map(|j| (0..rows).map(|i| f(i, j)).sum()).collect()

@@ -63,28 +63,31 @@ impl Family {
     fn choose(software: bool, rounds: usize) -> Self {
         if software && rounds <= LOOP_ROUNDS { Self::Columns } else { Self::Tree }
     }
-
-    /// Values of a workgroup, and rows at a time.
-    fn sides(self) -> [usize; 2] {
-        match self {
-            Self::Columns => [8, 1],
-            Self::Tree => [16, 16],
-        }
-    }
 }
 
 /// How a kernel covers a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
-    family: Family,
     vector: bool,
+    /// Values of a workgroup.
+    side: usize,
+    /// Rows at a time.
+    lanes: usize,
+    /// Rows of a workgroup of `test`.
+    block: usize,
 }
 
 impl Plan {
     /// Vectors where rows are whole ones. The sums of `tree` do without: four times as many workgroups are worth more than wider loads.
     fn new(kernel: &Kernel, family: Family, columns: usize) -> Self {
-        let summed = kernel.entry != TEST.entry;
-        Self { family, vector: columns.is_multiple_of(4) && !(summed && family == Family::Tree) }
+        let test = kernel.entry == TEST.entry;
+        let whole = columns.is_multiple_of(4);
+        match family {
+            // Without sums nothing keeps an invocation in its columns: a workgroup sweeps along rows.
+            Family::Columns if test => Self { vector: whole, side: 64, lanes: 1, block: 8 },
+            Family::Columns => Self { vector: whole, side: 8, lanes: 1, block: 0 },
+            Family::Tree => Self { vector: whole && test, side: 16, lanes: 16, block: 64 },
+        }
     }
 
     fn values(self, columns: usize) -> usize {
@@ -92,8 +95,7 @@ impl Plan {
     }
 
     fn constants(self) -> [(&'static str, u32); 3] {
-        let [columns, lanes] = self.family.sides().map(|side| side as u32);
-        [("VECTOR", u32::from(self.vector)), ("COLUMNS", columns), ("LANES", lanes)]
+        [("VECTOR", u32::from(self.vector)), ("COLUMNS", self.side as u32), ("LANES", self.lanes as u32)]
     }
 }
 
@@ -144,21 +146,19 @@ fn launch(
         .find(|known| Some(known.name()) == family)
         .unwrap_or(Family::choose(software, rounds(kernel, rows)));
     let plan = Plan::new(kernel, family, columns);
-    let [side, lanes] = family.sides();
-    check_rounds(gpu, NAME, "rows", rows, rounds(kernel, rows).div_ceil(lanes))?;
-    let block = if family == Family::Columns { 32 } else { 64 };
+    check_rounds(gpu, NAME, "rows", rows, rounds(kernel, rows).div_ceil(plan.lanes))?;
     let values = plan.values(columns);
-    let down = if kernel.entry == TEST.entry { rows.div_ceil(block) } else { 1 };
+    let down = if kernel.entry == TEST.entry { rows.div_ceil(plan.block) } else { 1 };
     let params = BatchnormParams {
         rows: rows as u32,
         values: values as u32,
-        block: block as u32,
+        block: plan.block as u32,
         n: rows.max(1) as f32,
         epsilon: settings.epsilon as f32,
         keep: settings.momentum as f32,
         take: (1.0 - settings.momentum) as f32,
     };
-    let groups = values.div_ceil(side) * down;
+    let groups = values.div_ceil(plan.side) * down;
     per_group(gpu, kernel, &plan.constants(), buffers, &params, groups, 20 * rows * columns)
 }
 
