@@ -1,4 +1,5 @@
-// A training batch from resident data: out = (x - shift) * scale, feature by feature, for all rows of x or for those that `picks` names.
+// A training batch from resident data: out = (x - shift) * scale, feature by feature, for all rows of x or for those that a range
+// of `picks` names.
 //
 // Bytes per output at least: 4 for the output, 1 or 4 for x; 2 FLOPs. One sweep: neighbouring invocations take neighbouring values of a row,
 // so every access is to whole lines, whatever rows are picked. An invocation has the same value of ROWS rows, for which it loads shift and
@@ -20,6 +21,8 @@ struct Params {
     stride: u32,
     // All that there is to do.
     items: u32,
+    // The first of the picks that count.
+    start: u32,
     nan: f32,
 }
 
@@ -69,7 +72,7 @@ fn standardize(
     let row_$i = first + $i;
     if row_$i < params.taken {
         var source_$i = row_$i;
-        if GATHER == 1u { source_$i = picks[row_$i]; }
+        if GATHER == 1u { source_$i = picks[params.start + row_$i]; }
         var out_$i = Value(params.nan);
         if source_$i < params.rows { out_$i = (x_at(source_$i, value) - shift_here) * scale_here; }
         out[row_$i * params.values + value] = out_$i;

@@ -267,6 +267,39 @@ impl Tensor {
     }
 }
 
+impl Tensor {
+    /// The elements of several tensors on the host, each as [`Tensor::to_f64`] gives them; those of one adapter in one trip to it.
+    ///
+    /// # Errors
+    /// As [`Tensor::to_f64`].
+    pub fn read_all(tensors: &[&Self]) -> Result<Vec<Vec<f64>>> {
+        let on_adapter = |tensor: &Self| match &tensor.storage {
+            // Pixels are padded, which `to_f64` knows how to undo.
+            Storage::Gpu(gpu, buffer, dtype @ (DType::Real | DType::U32)) => {
+                Some((gpu.clone(), buffer.clone(), *dtype))
+            }
+            _ => None,
+        };
+        let together: Option<Vec<_>> = tensors.iter().copied().map(on_adapter).collect();
+        let Some((together, gpu)) = together.and_then(|all| Some((all.clone(), all.first()?.0.clone())))
+        else {
+            return tensors.iter().map(|tensor| tensor.to_f64()).collect();
+        };
+        if !together.iter().all(|(other, ..)| other.same(&gpu)) {
+            return tensors.iter().map(|tensor| tensor.to_f64()).collect();
+        }
+        let buffers: Vec<_> = together.iter().map(|(_, buffer, _)| buffer).collect();
+        let contents = gpu.read_all(&buffers)?;
+        let wide = |(bytes, (_, _, dtype)): (Vec<u8>, &(Gpu, Buffer, DType))| match dtype {
+            DType::U32 => {
+                bytes.as_chunks().0.iter().map(|&word| f64::from(u32::from_ne_bytes(word))).collect()
+            }
+            _ => bytes.as_chunks().0.iter().map(|&word| f64::from(f32::from_ne_bytes(word))).collect(),
+        };
+        Ok(contents.into_iter().zip(&together).map(wide).collect())
+    }
+}
+
 fn read<T: bytemuck::Pod>(gpu: &Gpu, buffer: &Buffer, len: usize) -> Result<Vec<T>> {
     let mut out = vec![T::zeroed(); len];
     if len > 0 {

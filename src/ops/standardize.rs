@@ -2,11 +2,14 @@
 
 mod gpu;
 
+use std::ops::Range;
+
 use super::features::{matrix, shaped};
 use super::inputs::{Input, worst};
+use super::take::Positions;
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
@@ -35,7 +38,7 @@ pub static OP: Op = Op {
     check,
 };
 
-/// outᵢⱼ = (xᵣⱼ − shiftⱼ)·scaleⱼ for `x` [N, D], real or u8, and `shift`, `scale` [D]; r = `rows`ᵢ (integers [M]), or r = i without `rows`.
+/// outᵢⱼ = (xᵣⱼ − shiftⱼ)·scaleⱼ for `x` [N, D], real or u8, and `shift`, `scale` [D]; r is the i-th of the `rows` (M of them), or i without `rows`.
 /// Returns real [M or N, D].
 ///
 /// One sweep makes a training batch of resident u8 data. Gradient: dout·scale, where x is real and all rows are taken. Source: course
@@ -44,7 +47,12 @@ pub static OP: Op = Op {
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices differ, or a row number on the host is not below N; on an adapter such a row becomes NaN.
 /// [`Error::Device`] when the device fails.
-pub fn standardize(x: &Tensor, shift: &Tensor, scale: &Tensor, rows: Option<&Tensor>) -> Result<Tensor> {
+pub fn standardize(
+    x: &Tensor,
+    shift: &Tensor,
+    scale: &Tensor,
+    rows: Option<&Positions<'_>>,
+) -> Result<Tensor> {
     run(x, shift, scale, rows, None)
 }
 
@@ -52,22 +60,30 @@ fn run(
     x: &Tensor,
     shift: &Tensor,
     scale: &Tensor,
-    picks: Option<&Tensor>,
+    picks: Option<&Positions<'_>>,
     family: Option<&str>,
 ) -> Result<Tensor> {
     let [rows, columns] = matrix(NAME, x)?;
     shaped(NAME, x, &[columns], &[("shift", shift), ("scale", scale)])?;
-    let taken = picks.map_or(Ok(rows), |picks| picked(x, picks, rows))?;
+    if let Some(picks) = picks {
+        same_device(NAME, x, picks.all)?;
+        picks.check(NAME, rows)?;
+    }
+    let taken = picks.map_or(rows, |picks| picks.range.len());
     let wrong = || {
-        let operands: Vec<_> = [Some(x), Some(shift), Some(scale), picks].into_iter().flatten().collect();
+        let all = picks.map(|picks| picks.all);
+        let operands: Vec<_> = [Some(x), Some(shift), Some(scale), all].into_iter().flatten().collect();
         wrong_dtypes(NAME, &operands, "real or u8 rows, a real shift and scale, and integer row numbers")
     };
-    let numbers = match picks.map(Tensor::storage) {
-        None => None,
-        Some(Storage::U32(numbers, _)) => Some(numbers.as_ref()),
-        Some(Storage::Gpu(_, _, DType::U32)) => None,
-        Some(_) => return Err(wrong()),
-    };
+    // On the host the numbers themselves, on an adapter their buffer.
+    let (mut numbers, mut buffer) = (None, None);
+    if let Some(picks) = picks {
+        match picks.all.storage() {
+            Storage::U32(all, _) => numbers = Some(&all[picks.range.clone()]),
+            Storage::Gpu(_, all, DType::U32) => buffer = Some((all, picks.range.start)),
+            _ => return Err(wrong()),
+        }
+    }
     let storage = match (x.storage(), shift.storage(), scale.storage()) {
         (Storage::F64(x), Storage::F64(shift), Storage::F64(scale)) => {
             Storage::F64(reference::standardize::standardize(x, shift, scale, numbers).into())
@@ -87,34 +103,14 @@ fn run(
             Storage::Gpu(_, shift, DType::Real),
             Storage::Gpu(_, scale, DType::Real),
         ) => {
-            let picks = match picks.map(Tensor::storage) {
-                Some(Storage::Gpu(_, picks, _)) => Some(picks),
-                _ => None,
-            };
             let bytes = *dtype == DType::U8;
             let shape = [rows, columns, taken];
-            let out = gpu::record(gpu, family, bytes, [x, shift, scale], picks, shape)?;
+            let out = gpu::record(gpu, family, bytes, [x, shift, scale], buffer, shape)?;
             Storage::Gpu(gpu.clone(), out, DType::Real)
         }
         _ => return Err(wrong()),
     };
     Ok(Tensor::from_storage(vec![taken, columns], storage))
-}
-
-/// How many rows are picked. Numbers that can be seen must be below `rows`.
-fn picked(x: &Tensor, picks: &Tensor, rows: usize) -> Result<usize> {
-    same_device(NAME, x, picks)?;
-    let &[taken] = picks.shape() else {
-        let problem = format!("row numbers of shape {:?}", picks.shape());
-        return Err(Error::shape(NAME, problem, "pass a vector of row numbers"));
-    };
-    if let Storage::U32(numbers, _) = picks.storage()
-        && let Some((at, number)) = numbers.iter().enumerate().find(|&(_, &number)| number as usize >= rows)
-    {
-        let problem = format!("row number {number} at position {at}, but x has {rows} rows");
-        return Err(Error::shape(NAME, problem, "row numbers run from 0 to N − 1"));
-    }
-    Ok(taken)
 }
 
 fn shapes(effort: Effort) -> Vec<Vec<usize>> {
@@ -142,8 +138,9 @@ struct Operands {
     x: Input,
     shift: Input,
     scale: Input,
-    numbers: Option<Vec<u32>>,
-    picks: Option<Tensor>,
+    /// Twice as many as are picked, of which the middle counts.
+    numbers: Option<(Tensor, Vec<u32>)>,
+    range: Range<usize>,
 }
 
 fn operands(device: &Device, case: &Case) -> Result<Operands> {
@@ -168,22 +165,28 @@ fn operands(device: &Device, case: &Case) -> Result<Operands> {
     };
     let shift = Input::between(device, &mut rng, &[columns], 0.0, if bytes { 255.0 } else { 1.0 })?;
     let scale = Input::between(device, &mut rng, &[columns], 0.01, 1.0)?;
-    let numbers = gathers.then(|| rng::integers(&mut rng, picked, rows.max(1) as u32));
-    let picks = numbers.as_ref().map(|numbers| Tensor::from_u32(device, &[picked], numbers)).transpose()?;
-    Ok(Operands { x, shift, scale, numbers, picks })
+    let numbers = match gathers {
+        true => {
+            let numbers = rng::integers(&mut rng, 2 * picked, rows.max(1) as u32);
+            Some((Tensor::from_u32(device, &[2 * picked], &numbers)?, numbers))
+        }
+        false => None,
+    };
+    Ok(Operands { x, shift, scale, numbers, range: picked / 2..picked / 2 + picked })
 }
 
 impl Operands {
     fn run(&self, family: Option<&str>) -> Result<Tensor> {
-        run(&self.x.tensor, &self.shift.tensor, &self.scale.tensor, self.picks.as_ref(), family)
+        let picks = self.numbers.as_ref().map(|(all, _)| Positions { all, range: self.range.clone() });
+        run(&self.x.tensor, &self.shift.tensor, &self.scale.tensor, picks.as_ref(), family)
     }
 }
 
 fn check(device: &Device, case: &Case) -> Result<Worst> {
     let operands = operands(device, case)?;
     let got = operands.run(split_variant(&case.variant).1)?;
-    let Operands { x, shift, scale, numbers, .. } = &operands;
-    let want =
-        reference::standardize::standardize(&x.tracked, &shift.tracked, &scale.tracked, numbers.as_deref());
+    let Operands { x, shift, scale, numbers, range } = &operands;
+    let numbers = numbers.as_ref().map(|(_, numbers)| &numbers[range.clone()]);
+    let want = reference::standardize::standardize(&x.tracked, &shift.tracked, &scale.tracked, numbers);
     worst(&[(&got, want)])
 }

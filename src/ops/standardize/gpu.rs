@@ -15,6 +15,7 @@ crate::params! {
         values: u32,
         stride: u32,
         items: u32,
+        start: u32,
         nan: f32,
     }
 }
@@ -61,14 +62,14 @@ pub(super) fn families(_: &Gpu, _: &str) -> Vec<&'static str> {
     FAMILIES.map(|(name, _)| name).to_vec()
 }
 
-/// Records the output for [x, shift, scale] and the numbers of the rows to take; x holds pixels or floats. The shape is rows of x,
-/// columns, rows to take. A row that x does not have becomes NaN.
+/// Records the output for [x, shift, scale] and the numbers of the rows to take, from one of them on; x holds pixels or floats. The shape is
+/// rows of x, columns, rows to take. A row that x does not have becomes NaN.
 pub(super) fn record(
     gpu: &Gpu,
     family: Option<&str>,
     bytes: bool,
     [x, shift, scale]: [&Buffer; 3],
-    picks: Option<&Buffer>,
+    picks: Option<(&Buffer, usize)>,
     [rows, columns, taken]: [usize; 3],
 ) -> Result<Buffer> {
     check_count(NAME, taken * columns)?;
@@ -86,9 +87,10 @@ pub(super) fn record(
         values: values as u32,
         stride: stride as u32,
         items: items as u32,
+        start: picks.map_or(0, |(_, start)| start as u32),
         nan: f32::NAN,
     };
-    let buffers = [x, shift, scale, picks.unwrap_or(shift), &out];
+    let buffers = [x, shift, scale, picks.map_or(shift, |(picks, _)| picks), &out];
     let constants = constants(bytes, picks.is_some(), vector, deep);
     per_item(gpu, &STANDARDIZE, &constants, &buffers, &params, items, 8 * taken * columns)?;
     Ok(out)
