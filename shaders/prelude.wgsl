@@ -32,6 +32,17 @@ fn key_of_bits(bits: u32) -> u32 {
     return ~bits;
 }
 
+// The same for 4 numbers at once.
+fn keys_of_bits(bits: vec4<u32>) -> vec4<u32> {
+    let keys = select(~bits, bits | vec4(0x80000000u), bits <= vec4(0x80000000u));
+    return select(keys, vec4(LARGEST_KEY), (bits & vec4(0x7fffffffu)) > vec4(0x7f800000u));
+}
+
+// The number that has a key, as bits; the last key is a NaN's.
+fn bits_of_key(key: u32) -> u32 {
+    return select(~key, key & 0x7fffffffu, key >= 0x80000000u);
+}
+
 // A loaded number below 0: by bits, because a comparison may take a NaN for anything where compilers assume there is none.
 fn is_negative(value: f32) -> bool {
     let bits = bitcast<u32>(value);

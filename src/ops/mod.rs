@@ -10,18 +10,25 @@
 pub mod activation;
 pub mod affine;
 pub mod batchnorm;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 mod features;
+pub mod hinge_loss;
 mod inputs;
 mod launch;
 pub mod layernorm;
+pub mod losses;
 pub mod matmul;
 pub mod nearest;
 pub mod optimizer;
 mod pairs;
 pub mod pairwise_l1;
 pub mod pairwise_l2;
+pub mod reduce;
+mod rowwise;
+pub mod softmax;
+pub mod squared_error;
 pub mod standardize;
 pub mod take;
 pub mod topk;
@@ -112,6 +119,11 @@ pub static OPS: &[&Op] = &[
     &batchnorm::OP,
     &layernorm::OP,
     &standardize::OP,
+    &softmax::OP,
+    &cross_entropy::OP,
+    &hinge_loss::OP,
+    &squared_error::OP,
+    &reduce::OP,
     &pairwise_l2::OP,
     &pairwise_l1::OP,
     &topk::OP,

@@ -1,0 +1,23 @@
+//! The softmax classifier's loss and gradient on the CPU, each row while it is in cache.
+
+use super::lanes;
+use super::softmax::exponentials;
+
+/// log Σ e^(s − max s) − (s_y − max s) of each row of `classes` scores, and the gradient of their mean.
+///
+/// # Panics
+/// When a label is not below `classes`.
+pub fn losses(scores: &[f32], labels: &[u32], classes: usize) -> (Vec<f32>, Vec<f32>) {
+    let scale = 1.0 / labels.len() as f32;
+    lanes::losses(scores, labels, classes, |scores, label, gradient| {
+        let label = label[0] as usize;
+        let [max, total] = exponentials(scores, gradient);
+        let inverse = 1.0 / total;
+        let of_label = (gradient[label] * inverse - 1.0) * scale;
+        for e in gradient.iter_mut() {
+            *e *= inverse * scale;
+        }
+        gradient[label] = of_label;
+        total.ln() - (scores[label] - max)
+    })
+}

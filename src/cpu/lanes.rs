@@ -1,0 +1,142 @@
+//! Loops along rows with an accumulator for every lane of a few vectors: a compiler may not reorder a sum of floats by itself.
+
+use rayon::prelude::*;
+
+use super::chunks::{CHUNK, vectorized};
+
+/// Accumulators of a loop. Two of the widest vectors hide an addition's latency, and a row of ten classes wastes little.
+pub(super) const LANES: usize = 32;
+
+/// One step of a loop along a row.
+pub(super) type Block = [f32; LANES];
+
+/// Calls `work` with each block of a row; what a last block lacks is `fill`.
+#[inline(always)]
+pub(super) fn each(row: &[f32], fill: f32, mut work: impl FnMut(&Block)) {
+    let (blocks, rest) = row.as_chunks();
+    for block in blocks {
+        work(block);
+    }
+    if !rest.is_empty() {
+        work(&padded(rest, fill));
+    }
+}
+
+/// Writes work(block) for each block of a row to its place in `out`; what a last block lacks is `fill`, and is not written.
+#[inline(always)]
+pub(super) fn rewrite(row: &[f32], out: &mut [f32], fill: f32, mut work: impl FnMut(&Block) -> Block) {
+    let (blocks, rest) = row.as_chunks();
+    let (out_blocks, out_rest) = out.as_chunks_mut();
+    for (out, block) in out_blocks.iter_mut().zip(blocks) {
+        *out = work(block);
+    }
+    if !rest.is_empty() {
+        let last = work(&padded(rest, fill));
+        for (out, value) in out_rest.iter_mut().zip(last) {
+            *out = value;
+        }
+    }
+}
+
+#[inline(always)]
+fn padded(rest: &[f32], fill: f32) -> Block {
+    let mut block = [fill; LANES];
+    for (value, &x) in block.iter_mut().zip(rest) {
+        *value = x;
+    }
+    block
+}
+
+/// Adds f(x) of each lane to its sum.
+#[inline(always)]
+pub(super) fn add(sums: &mut Block, block: &Block, f: impl Fn(f32) -> f32) {
+    for (sum, &x) in sums.iter_mut().zip(block) {
+        *sum += f(x);
+    }
+}
+
+/// Folds the lanes in halves, always in the same order.
+#[inline(always)]
+pub(super) fn fold(mut lanes: Block, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = f(lanes[i], lanes[i + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// Σ f(x) over a row; f of `fill` must be 0.
+#[inline(always)]
+pub(super) fn sum(row: &[f32], fill: f32, f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0; LANES];
+    each(
+        row,
+        fill,
+        #[inline(always)]
+        |block| add(&mut sums, block, &f),
+    );
+    fold(sums, |a, b| a + b)
+}
+
+/// The largest of two numbers, NaN where either is.
+#[inline(always)]
+pub(super) fn larger(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
+}
+
+/// The largest of a row by `larger`, which decides what becomes of a NaN; −∞ for none.
+#[inline(always)]
+pub(super) fn largest(row: &[f32], larger: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut best = [f32::NEG_INFINITY; LANES];
+    each(
+        row,
+        f32::NEG_INFINITY,
+        #[inline(always)]
+        |block| {
+            for (best, &x) in best.iter_mut().zip(block) {
+                *best = larger(*best, x);
+            }
+        },
+    );
+    fold(best, larger)
+}
+
+/// Rows that a task takes: enough to hide its start, and few enough to stay in a core's cache while they are read again.
+pub(super) fn rows_a_task(columns: usize) -> usize {
+    (CHUNK / columns.max(1)).max(1)
+}
+
+/// The losses of rows and the gradients of all, by `row(scores, truth, gradient) -> loss`. The truth of a row is what follows in `truths`,
+/// a label or as many targets as there are columns.
+pub(super) fn losses<T: Sync>(
+    scores: &[f32],
+    truths: &[T],
+    columns: usize,
+    row: impl Fn(&[f32], &[T], &mut [f32]) -> f32 + Sync,
+) -> (Vec<f32>, Vec<f32>) {
+    let rows = scores.len() / columns;
+    if rows == 0 {
+        return (Vec::new(), Vec::new());
+    }
+    let (of_row, task) = (truths.len() / rows, rows_a_task(columns));
+    let mut losses = vec![0.0; rows];
+    let mut gradient = vec![0.0; scores.len()];
+    let outputs = losses.par_chunks_mut(task).zip(gradient.par_chunks_mut(task * columns));
+    let inputs = scores.par_chunks(task * columns).zip(truths.par_chunks(task * of_row));
+    outputs.zip(inputs).for_each(|((losses, gradient), (scores, truths))| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let outputs = losses.iter_mut().zip(gradient.chunks_exact_mut(columns));
+                let inputs = scores.chunks_exact(columns).zip(truths.chunks_exact(of_row));
+                for ((loss, gradient), (scores, truth)) in outputs.zip(inputs) {
+                    *loss = row(scores, truth, gradient);
+                }
+            },
+        );
+    });
+    (losses, gradient)
+}

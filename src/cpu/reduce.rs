@@ -1,0 +1,271 @@
+//! Reductions on the CPU. Along rows, a row has an accumulator for every lane. Along columns, a task takes a block of columns over a
+//! fixed chunk of rows and sweeps them in order, with an accumulator for each column; the chunks are combined in order. Neither depends
+//! on the number of threads.
+
+use rayon::prelude::*;
+
+use super::chunks::vectorized;
+use super::lanes::{LANES, larger, largest, rows_a_task, sum as sum_of};
+use crate::order::Ordered;
+use crate::reference::reduce::Axis;
+
+/// Σ x of each line; 0 for none.
+pub fn sum(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
+    if axis == Axis::Rows {
+        return by_row(x, shape, |row| sum_of(row, 0.0, |x| x));
+    }
+    let Some(plan) = Plan::of(shape) else { return vec![0.0; shape[1]] };
+    let sums = plan.parts(
+        x,
+        #[inline(always)]
+        |_, x, first, out: &mut [f32]| {
+            let sums = plan.sweep(x, first, &vec![0.0; plan.fold * out.len()], 0.0, |sum, x, _| sum + x);
+            plan.gather(&sums, out, |sum, other| sum + other);
+        },
+    );
+    plan.combine(sums, |sum, other| sum + other)
+}
+
+/// The maximum of each line of at least one element; NaN where there is one.
+pub fn max(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
+    if axis == Axis::Rows {
+        return by_row(x, shape, |row| largest(row, larger));
+    }
+    let Some(plan) = Plan::of(shape) else { return Vec::new() };
+    let maxima = plan.parts(
+        x,
+        #[inline(always)]
+        |_, x, first, out: &mut [f32]| {
+            let shifts = vec![0.0; plan.fold * out.len()];
+            let maxima = plan.sweep(x, first, &shifts, f32::NEG_INFINITY, |max, x, _| larger(max, x));
+            plan.gather(&maxima, out, larger);
+        },
+    );
+    plan.combine(maxima, larger)
+}
+
+/// Where each line of at least one element has its first maximum; a NaN is the maximum, and the first one counts.
+pub fn argmax(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<u32> {
+    if axis == Axis::Rows {
+        return by_row(x, shape, first_largest);
+    }
+    let Some(plan) = Plan::of(shape) else { return Vec::new() };
+    let earlier_largest = |a: (f32, u32), b: (f32, u32)| {
+        let (key, other) = (a.0.key(), b.0.key());
+        if other > key || (other == key && b.1 < a.1) { b } else { a }
+    };
+    let best = plan.parts(
+        x,
+        #[inline(always)]
+        |start, x, first, out: &mut [(f32, u32)]| {
+            let wide = plan.fold * out.len();
+            let (mut best, mut at) = (vec![f32::NEG_INFINITY; wide], vec![0u32; wide]);
+            for (line, number) in plan.lines(x, first, wide).zip(0..) {
+                for ((best, at), &x) in best.iter_mut().zip(&mut at).zip(line) {
+                    let above = x > *best || (x.is_nan() && !best.is_nan());
+                    *best = if above { x } else { *best };
+                    *at = if above { number } else { *at };
+                }
+            }
+            // The number of a line, and the place in it, give the row.
+            let row = |i: usize| start as u32 + at[i] * plan.fold as u32 + (i / out.len()) as u32;
+            let found: Vec<_> = best.iter().enumerate().map(|(i, &best)| (best, row(i))).collect();
+            plan.gather(&found, out, earlier_largest);
+        },
+    );
+    plan.combine(best, earlier_largest).into_iter().map(|(_, at)| at).collect()
+}
+
+/// The mean and the biased variance of each line of at least one element, in two passes.
+pub fn moments(x: &[f32], shape: [usize; 2], axis: Axis) -> (Vec<f32>, Vec<f32>) {
+    if axis == Axis::Rows {
+        let n = shape[1] as f32;
+        let each = by_row(x, shape, |row| {
+            let mean = sum_of(row, 0.0, |x| x) / n;
+            (mean, sum_of(row, mean, |x| (x - mean) * (x - mean)) / n)
+        });
+        return each.into_iter().unzip();
+    }
+    let Some(plan) = Plan::of(shape) else { return (Vec::new(), Vec::new()) };
+    // The mean of a chunk, and the sum of squares around it while the chunk is in cache.
+    let parts = plan.parts(
+        x,
+        #[inline(always)]
+        |_, x, first, out: &mut [(f32, f32)]| {
+            let width = out.len();
+            let sums = plan.sweep(x, first, &vec![0.0; plan.fold * width], 0.0, |sum, x, _| sum + x);
+            let mut means = vec![0.0; width];
+            plan.gather(&sums, &mut means, |sum, other| sum + other);
+            let n = (x.len() / plan.columns) as f32;
+            means.iter_mut().for_each(|mean| *mean /= n);
+            let shifts = means.repeat(plan.fold);
+            let squares = plan.sweep(x, first, &shifts, 0.0, |sum, x, mean| sum + (x - mean) * (x - mean));
+            let mut spread = vec![0.0; width];
+            plan.gather(&squares, &mut spread, |sum, other| sum + other);
+            for (out, both) in out.iter_mut().zip(means.into_iter().zip(spread)) {
+                *out = both;
+            }
+        },
+    );
+    plan.pool(&parts).into_iter().unzip()
+}
+
+/// Where a row has its first maximum.
+#[inline(always)]
+fn first_largest(row: &[f32]) -> u32 {
+    let max = largest(row, larger);
+    let found = |x: f32| x == max || (x.is_nan() && max.is_nan());
+    // Whole blocks without a branch for each element, then the one that has it.
+    let mut start = 0;
+    for block in row.as_chunks::<LANES>().0 {
+        if block.iter().fold(false, |any, &x| any | found(x)) {
+            break;
+        }
+        start += LANES;
+    }
+    row[start..].iter().position(|&x| found(x)).map_or(0, |i| (start + i) as u32)
+}
+
+/// f of each row.
+fn by_row<T: Clone + Default + Send>(
+    x: &[f32],
+    [rows, columns]: [usize; 2],
+    f: impl Fn(&[f32]) -> T + Sync,
+) -> Vec<T> {
+    let mut out = vec![T::default(); rows];
+    let task = rows_a_task(columns);
+    out.par_chunks_mut(task).enumerate().for_each(|(i, out)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                for (out, row) in out.iter_mut().zip(i * task..) {
+                    *out = f(&x[row * columns..][..columns]);
+                }
+            },
+        );
+    });
+    out
+}
+
+/// Columns of a task: their accumulators stay in the first level of cache.
+const BLOCK: usize = 1024;
+/// Lines of a chunk at least: 256 KiB, which stay in a core's cache for a second sweep.
+const LINES: usize = 64;
+/// Chunks at most, so that combining them costs little.
+const CHUNKS: usize = 256;
+
+/// How a matrix is cut for reductions along its columns. A line is one row, or several side by side where the matrix is narrow, so that
+/// vectors are full: each column then has several accumulators.
+struct Plan {
+    rows: usize,
+    columns: usize,
+    /// Rows of a line.
+    fold: usize,
+    /// Rows of a chunk.
+    chunk: usize,
+}
+
+impl Plan {
+    /// None for a matrix without elements.
+    fn of([rows, columns]: [usize; 2]) -> Option<Self> {
+        if rows * columns == 0 {
+            return None;
+        }
+        let fold = (BLOCK / columns).clamp(1, rows);
+        let chunk = fold * rows.div_ceil(fold).div_ceil(CHUNKS).max(LINES);
+        Some(Self { rows, columns, fold, chunk })
+    }
+
+    /// What `task(row, x, first, out)` makes of each block of columns, from `first`, of each chunk `x`, from `row`; chunks × columns.
+    fn parts<T: Clone + Default + Send>(
+        &self,
+        x: &[f32],
+        task: impl Fn(usize, &[f32], usize, &mut [T]) + Sync,
+    ) -> Vec<T> {
+        let mut parts = vec![T::default(); self.rows.div_ceil(self.chunk) * self.columns];
+        let chunks = parts.par_chunks_mut(self.columns).zip(x.par_chunks(self.chunk * self.columns));
+        chunks.enumerate().for_each(|(chunk, (parts, x))| {
+            parts.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
+                vectorized(
+                    #[inline(always)]
+                    || task(chunk * self.chunk, x, block * BLOCK, out),
+                );
+            });
+        });
+        parts
+    }
+
+    /// The lines of a chunk, `wide` accumulators each; the last one may be shorter.
+    #[inline(always)]
+    fn lines<'a>(&self, x: &'a [f32], first: usize, wide: usize) -> impl Iterator<Item = &'a [f32]> {
+        let lines = x.chunks(self.fold * self.columns);
+        lines.map(move |line| &line[first..(first + wide).min(line.len())])
+    }
+
+    /// f(accumulator, x, shift) over the lines of a chunk, in order.
+    #[inline(always)]
+    fn sweep(
+        &self,
+        x: &[f32],
+        first: usize,
+        shifts: &[f32],
+        start: f32,
+        f: impl Fn(f32, f32, f32) -> f32,
+    ) -> Vec<f32> {
+        let mut accumulators = vec![start; shifts.len()];
+        for line in self.lines(x, first, shifts.len()) {
+            for ((accumulator, &x), &shift) in accumulators.iter_mut().zip(line).zip(shifts) {
+                *accumulator = f(*accumulator, x, shift);
+            }
+        }
+        accumulators
+    }
+
+    /// The accumulators of each column as one.
+    #[inline(always)]
+    fn gather<T: Copy>(&self, wide: &[T], out: &mut [T], f: impl Fn(T, T) -> T) {
+        let (first, others) = wide.split_at(out.len());
+        out.copy_from_slice(first);
+        for other in others.chunks_exact(out.len()) {
+            for (out, &other) in out.iter_mut().zip(other) {
+                *out = f(*out, other);
+            }
+        }
+    }
+
+    /// The chunks as one, in order.
+    fn combine<T: Copy + Send + Sync>(&self, mut parts: Vec<T>, f: impl Fn(T, T) -> T + Sync) -> Vec<T> {
+        let (out, others) = parts.split_at_mut(self.columns);
+        out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
+            for other in others.chunks_exact(self.columns) {
+                for (out, &other) in out.iter_mut().zip(&other[block * BLOCK..]) {
+                    *out = f(*out, other);
+                }
+            }
+        });
+        parts.truncate(self.columns);
+        parts
+    }
+
+    /// Mean and variance from those of the chunks: μ = Σ n μ꜀ / N and Σ (S꜀ + n (μ꜀ − μ)²) / N (Chan, Golub & LeVeque 1983).
+    fn pool(&self, parts: &[(f32, f32)]) -> Vec<(f32, f32)> {
+        let total = self.rows as f32;
+        let count = |chunk: usize| self.chunk.min(self.rows - chunk * self.chunk) as f32;
+        let mut out = vec![(0.0, 0.0); self.columns];
+        out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
+            let chunks = || parts.chunks_exact(self.columns).map(|part| &part[block * BLOCK..]).enumerate();
+            for (chunk, part) in chunks() {
+                let weight = count(chunk) / total;
+                out.iter_mut().zip(part).for_each(|(out, part)| out.0 += weight * part.0);
+            }
+            for (chunk, part) in chunks() {
+                for (out, part) in out.iter_mut().zip(part) {
+                    let apart = part.0 - out.0;
+                    out.1 += part.1 + count(chunk) * apart * apart;
+                }
+            }
+            out.iter_mut().for_each(|out| out.1 /= total);
+        });
+        out
+    }
+}

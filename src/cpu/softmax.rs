@@ -1,0 +1,85 @@
+//! The softmax of rows on the CPU, each row while it is in cache.
+
+use rayon::prelude::*;
+
+use super::chunks::vectorized;
+use super::lanes::{LANES, add, fold, largest, rewrite, rows_a_task};
+use super::math;
+
+/// Writes e^(s − max s) of a row to `out`; returns the maximum and the sum.
+///
+/// A NaN does not count as the maximum, but makes the sum NaN, as an infinite maximum does.
+#[inline(always)]
+pub(super) fn exponentials(scores: &[f32], out: &mut [f32]) -> [f32; 2] {
+    let max = largest(scores, |a, b| if b > a { b } else { a });
+    let mut sums = [0.0; LANES];
+    rewrite(
+        scores,
+        out,
+        f32::NEG_INFINITY,
+        #[inline(always)]
+        |scores| {
+            let exponentials = scores.map(
+                #[inline(always)]
+                |s| math::exp(s - max),
+            );
+            add(&mut sums, &exponentials, |e| e);
+            exponentials
+        },
+    );
+    [max, fold(sums, |a, b| a + b)]
+}
+
+/// e^(s − max s) / Σ e^(s − max s) of each row of `columns` scores.
+pub fn forward(scores: &[f32], columns: usize) -> Vec<f32> {
+    by_row(scores, scores, columns, |scores, _, out| {
+        let scale = 1.0 / exponentials(scores, out)[1];
+        for p in out {
+            *p *= scale;
+        }
+    })
+}
+
+/// p·(dout − Σ dout·p) of each row of `columns`.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn backward(dout: &[f32], probabilities: &[f32], columns: usize) -> Vec<f32> {
+    assert_eq!(dout.len(), probabilities.len(), "the gradient of each probability");
+    by_row(dout, probabilities, columns, |dout, probabilities, out| {
+        let mut sums = [0.0; LANES];
+        let (blocks, rest) = dout.as_chunks::<LANES>();
+        let (p_blocks, p_rest) = probabilities.as_chunks::<LANES>();
+        for (dout, p) in blocks.iter().zip(p_blocks) {
+            for ((sum, &dout), &p) in sums.iter_mut().zip(dout).zip(p) {
+                *sum = dout.mul_add(p, *sum);
+            }
+        }
+        for ((sum, &dout), &p) in sums.iter_mut().zip(rest).zip(p_rest) {
+            *sum = dout.mul_add(p, *sum);
+        }
+        let dot = fold(sums, |a, b| a + b);
+        for ((out, &dout), &p) in out.iter_mut().zip(dout).zip(probabilities) {
+            *out = p * (dout - dot);
+        }
+    })
+}
+
+/// `row(x, y, out)` for each row of `columns`.
+fn by_row(x: &[f32], y: &[f32], columns: usize, row: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    let (columns, task) = (columns.max(1), rows_a_task(columns) * columns.max(1));
+    let chunks = out.par_chunks_mut(task).zip(x.par_chunks(task)).zip(y.par_chunks(task));
+    chunks.for_each(|((out, x), y)| {
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = out.chunks_exact_mut(columns).zip(x.chunks_exact(columns));
+                for ((out, x), y) in rows.zip(y.chunks_exact(columns)) {
+                    row(x, y, out);
+                }
+            },
+        );
+    });
+    out
+}

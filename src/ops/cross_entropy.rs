@@ -1,0 +1,63 @@
+//! The softmax classifier's loss and its gradient.
+
+use super::losses::{self, Loss, Losses};
+use super::{BOUNDED, Op, rowwise, variants_of};
+use crate::error::Result;
+use crate::gpu::Kernel;
+use crate::tensor::Tensor;
+use crate::{cpu, reference};
+
+const NAME: &str = "cross_entropy";
+
+/// The table's row.
+pub static OP: Op = Op {
+    name: NAME,
+    summary: "log Σ e^(s − max s) − (s_y − max s) of every row, and the gradient of the mean, in one pass",
+    dimensions: &["rows", "classes"],
+    tolerance: BOUNDED,
+    shaders: || rowwise::shaders(&KERNEL).collect(),
+    flops: |s| 8.0 * (s[0] * s[1]) as f64,
+    bytes: |s| 8.0 * (s[0] * s[1]) as f64,
+    variants: |device| variants_of(device, &["labels"], rowwise::families),
+    shapes: rowwise::shapes,
+    fit: losses::fit,
+    timed: &[&[4096, 1024], &[50_000, 10]],
+    workload: |device, case| losses::workload(&LOSS, device, case),
+    check: |device, case| losses::check(&LOSS, device, case),
+};
+
+static LOSS: Loss = Loss {
+    op: &OP,
+    labelled: true,
+    run,
+    define: |given, classes| reference::cross_entropy::losses(&given.scores, &given.labels, classes),
+};
+
+static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/cross_entropy.wgsl"));
+
+/// Lᵢ = log Σⱼ e^(sⱼ − max s) − (s_y − max s), natural logarithm, for each row of `scores` [N, C] with its label y in `labels` [N]
+/// (integers below C), and the gradient of their mean, (p − 1_y) / N.
+///
+/// A row with a NaN, or whose largest score is infinite, has a NaN loss and gradient. Labels on an adapter are not checked, since that
+/// would mean to wait for them: a label that is no class gives its row a NaN loss and gradient, and nothing is addressed by it.
+///
+/// Source: course notes, "Softmax classifier".
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices do not fit, or a label on the host is no class;
+/// [`Error::Device`](crate::Error::Device) when the device fails.
+pub fn cross_entropy(scores: &Tensor, labels: &Tensor) -> Result<Losses> {
+    run(scores, labels, None)
+}
+
+/// `family` names the kernels, `None` leaves the choice to the device.
+fn run(scores: &Tensor, labels: &Tensor, family: Option<&str>) -> Result<Losses> {
+    losses::of_labels(
+        NAME,
+        scores,
+        labels,
+        reference::cross_entropy::losses,
+        cpu::cross_entropy::losses,
+        |operands| losses::gpu::record(operands, family, &KERNEL, 3, 0.0),
+    )
+}

@@ -1,0 +1,25 @@
+//! The softmax classifier's loss and its gradient in the scores (course notes, "Softmax classifier"; assignment 1, `softmax_loss`).
+
+use super::softmax::exponentials;
+use crate::tolerance::Real;
+
+/// Lᵢ = log Σⱼ e^(sⱼ − m) − (s_y − m) with m = max s, natural logarithm, for each row of `classes` scores and its label y; and the
+/// gradient of their mean, (p − 1_y) / N.
+///
+/// Never −log p_y: p underflows where the loss is large. A row with a NaN has a NaN loss and gradient.
+pub fn losses<T: Real>(scores: &[T], labels: &[u32], classes: usize) -> (Vec<T>, Vec<T>) {
+    let n = T::from(labels.len() as f64);
+    let mut losses = Vec::with_capacity(labels.len());
+    let mut gradient = Vec::with_capacity(scores.len());
+    for (scores, &label) in scores.chunks_exact(classes).zip(labels) {
+        let label = label as usize;
+        let largest = scores.iter().fold(scores[0], |max, &s| max.max(s));
+        let (row, total) = exponentials(scores);
+        losses.push(total.ln() - (scores[label] - largest));
+        gradient.extend(row.into_iter().enumerate().map(|(class, e)| {
+            let p = e / total;
+            (if class == label { p - T::from(1.0) } else { p }) / n
+        }));
+    }
+    (losses, gradient)
+}

@@ -1,0 +1,32 @@
+//! The multiclass support vector machine's loss of Weston & Watkins and its gradient in the scores (course notes, "Multiclass Support
+//! Vector Machine loss"; assignment 1, `svm_loss`).
+
+use crate::tolerance::Real;
+
+/// Lᵢ = Σ_{j≠y} max(0, mⱼ) with the margins mⱼ = sⱼ − s_y + Δ, for each row of `classes` scores and its label y; and the gradient of
+/// their mean: 1/N where a margin is above 0, 0 where it is not, and at y minus the number of the former, over N.
+///
+/// A row whose loss is NaN has no sub-gradient: it is NaN too.
+pub fn losses<T: Real>(scores: &[T], labels: &[u32], classes: usize, delta: f64) -> (Vec<T>, Vec<T>) {
+    let n = T::from(labels.len() as f64);
+    let zero = T::from(0.0);
+    let mut losses = Vec::with_capacity(labels.len());
+    let mut gradient = Vec::with_capacity(scores.len());
+    for (scores, &label) in scores.chunks_exact(classes).zip(labels) {
+        let label = label as usize;
+        let margin = |class: usize| scores[class] - scores[label] + T::from(delta);
+        let others = || (0..classes).filter(|&class| class != label);
+        let loss: T = others().map(|class| margin(class).max(zero)).sum();
+        let violations: T = others().map(|class| margin(class).step()).sum();
+        losses.push(loss);
+        gradient.extend((0..classes).map(|class| {
+            let coefficient = match class {
+                _ if loss.value().is_nan() => T::from(f64::NAN),
+                _ if class == label => -violations,
+                _ => margin(class).step(),
+            };
+            coefficient / n
+        }));
+    }
+    (losses, gradient)
+}
