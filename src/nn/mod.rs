@@ -6,6 +6,7 @@
 //! | [`model`], [`two_layer`] | nets of any depth, with their loss and gradients; the two-layer net of assignment 1 |
 //! | [`parameters`] | named tensors, weights first |
 //! | [`optim`] | `sgd_momentum`, `adam` and their like, in place |
+//! | [`notes`] | the worked examples of the course notes |
 //!
 //! There is no tape: a layer's forward pass returns what its backward pass consumes. Everything runs on whatever [`Device`](crate::Device) its
 //! tensors live on, in 64 bit on the reference, where gradients are checked numerically.
@@ -34,6 +35,7 @@
 mod architecture;
 pub mod layers;
 pub mod model;
+pub mod notes;
 pub mod optim;
 pub mod parameters;
 pub mod two_layer;
