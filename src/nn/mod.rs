@@ -6,6 +6,7 @@
 //! | [`model`], [`two_layer`] | nets of any depth, with their loss and gradients; the two-layer net of assignment 1 |
 //! | [`parameters`] | named tensors, weights first |
 //! | [`optim`] | `sgd_momentum`, `adam` and their like, in place |
+//! | [`gradcheck`] | centred differences that know kinks |
 //! | [`notes`] | the worked examples of the course notes |
 //!
 //! There is no tape: a layer's forward pass returns what its backward pass consumes. Everything runs on whatever [`Device`](crate::Device) its
@@ -33,6 +34,7 @@
 //! ```
 
 mod architecture;
+pub mod gradcheck;
 pub mod layers;
 pub mod model;
 pub mod notes;
