@@ -3,6 +3,7 @@
 //! | module | what is in it |
 //! |---|---|
 //! | [`classify`] | the classifiers: what to call first |
+//! | [`nn`] | layers, nets, update rules, gradient checks |
 //! | [`ops`] | the operations on [`Tensor`]s, and the table of them all |
 //! | [`mod@reference`] | every operation's definition, in 64 bit |
 //! | [`cpu`] | every operation on all cores, in 32 bit |
@@ -12,7 +13,7 @@
 //! | [`cli`] | the command line |
 //! | [`tolerance`] | how far a 32-bit result may lie from its definition |
 //!
-//! Dependencies point one way: cli → classify → ops → tensor → device → gpu. `reference` and `cpu` take plain slices,
+//! Dependencies point one way: cli → classify → nn → ops → tensor → device → gpu. `reference` and `cpu` take plain slices,
 //! `data` and `report` know no device.
 //!
 //! ```
@@ -32,6 +33,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod gpu;
+pub mod nn;
 pub mod ops;
 pub mod order;
 pub mod reference;

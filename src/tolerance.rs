@@ -231,6 +231,61 @@ impl Real for Tracked {
     }
 }
 
+/// The relative error between two computations of one thing in 64 bit that add in different orders: what the course accepts of losses
+/// that it prints.
+pub const DOUBLE: f64 = 1e-12;
+
+/// A chain of operations in 32 bit whose parts are each proven by a bound of their own. Bounds multiply along a chain until they mean
+/// nothing, so whole passes of layers and nets are held to what such chains were seen to reach (affine 3e-8, batch normalisation 3e-6,
+/// two-layer net 7e-8), with room for other shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chain {
+    /// Products, sums, losses.
+    Plain,
+    /// With a normalisation, which divides by a deviation and cancels on the way back.
+    Normalized,
+}
+
+impl Chain {
+    /// The largest error, as a share of the largest element ([`largest_error`]).
+    pub fn tolerance(self) -> f64 {
+        match self {
+            Self::Plain => 1e-5,
+            Self::Normalized => 1e-4,
+        }
+    }
+}
+
+/// max |got − want| as a share of the largest |`scale`|, infinite where lengths differ or something is not a number.
+pub fn largest_error(got: &[f64], want: &[f64], scale: &[f64]) -> f64 {
+    if got.len() != want.len() {
+        return f64::INFINITY;
+    }
+    let largest =
+        |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |most, x| Real::max(most, x.abs()));
+    let error = largest(&mut got.iter().zip(want).map(|(got, want)| got - want));
+    let share = if error == 0.0 { 0.0 } else { error / largest(&mut scale.iter().copied()) };
+    if share.is_nan() { f64::INFINITY } else { share }
+}
+
+/// How many times wider the proven bound n·ε·Σ|terms| of a sum of n terms is than the probabilistic one that [`Tracked`] allows. The latter
+/// takes roundings for independent. Sums over the rows of real data are no such thing: a background pixel adds the same number row
+/// after row, and every rounding of it goes the same way.
+pub fn proven_over_probable(n: usize) -> f64 {
+    let n = (n as f64).max(1.0);
+    n / (3.0 + n.sqrt()).min(n)
+}
+
+/// How far a sum in 64 bit may be off whose terms have this size together: a few roundings, its own and those of its terms.
+pub fn rounding_of_sum(size: f64) -> f64 {
+    4.0 * f64::EPSILON * size.abs()
+}
+
+/// The course's relative error of two numbers: |x − y| / max(1e-8, |x| + |y|).
+pub fn relative_error(x: f64, y: f64) -> f64 {
+    (x - y).abs() / (x.abs() + y.abs()).max(1e-8)
+}
+
 /// The element that comes nearest to its allowance, or exceeds it most.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Worst {

@@ -6,12 +6,14 @@ mod compare;
 mod cv;
 mod data;
 mod devices;
+mod gradcheck;
 mod knn;
 mod merge;
 mod output;
 mod save;
 mod shard;
 mod summary;
+mod trace;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -39,6 +41,8 @@ enum Command {
     Devices(devices::Devices),
     /// Prove every operation equal to its definition on a device.
     Check(check::Check),
+    /// Check the gradients of layers and nets numerically.
+    Gradcheck(gradcheck::Gradcheck),
     /// Look at data.
     Data(data::Data),
     /// Time the course's forms of an exercise side by side and show that they agree.
@@ -73,6 +77,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Knn(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Gradcheck(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Compare(command) => command.run(),
         Command::Completions { shell } => {

@@ -1,4 +1,7 @@
 //! Seeded choices. The generator is named (ChaCha with 8 rounds), so a seed means the same in every version.
+//! [`numpy`] replays the notebooks' own.
+
+pub mod numpy;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -1,39 +1,23 @@
-//! `compare`: the forms that an exercise asks for, timed side by side on the same data, with the proof that they agree.
+//! `compare knn`: distances by loops and matrices, and the exact search.
 
-use std::time::Instant;
-
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 
-use super::args::{DataArgs, DeviceArgs};
-use super::output::{self, Format};
-use super::summary::{DataFacts, thousands};
+use super::{devices, narrow, timed, wide};
 use crate::classify::knn::Metric;
+use crate::cli::args::{DataArgs, DeviceArgs};
+use crate::cli::output::{self, Format};
+use crate::cli::summary::{DataFacts, thousands};
 use crate::cpu;
 use crate::data::Dataset;
-use crate::device::{Device, Selection};
+use crate::device::Device;
 use crate::error::Result;
-use crate::gpu::{self, Gpu};
 use crate::ops::nearest::{Index, Neighbors};
 use crate::reference;
 use crate::report::table::Table;
-use crate::rows::{RowsRef, ValuesRef};
-
-/// Time the course's forms of an exercise side by side and show that they agree.
-#[derive(Debug, Args)]
-pub(super) struct Compare {
-    #[command(subcommand)]
-    exercise: Exercise,
-}
-
-#[derive(Debug, Subcommand)]
-enum Exercise {
-    /// Distances by two loops, one loop and no loop (assignment 1), then exact neighbours on the CPU and the GPU.
-    Knn(Box<Knn>),
-}
 
 #[derive(Debug, Args)]
-struct Knn {
+pub(super) struct Knn {
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -71,15 +55,8 @@ struct Report {
     forms: Vec<Line>,
 }
 
-impl Compare {
-    pub(super) fn run(self) -> Result<()> {
-        let Exercise::Knn(knn) = self.exercise;
-        knn.run()
-    }
-}
-
 impl Knn {
-    fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let dataset = self.data.load()?;
         // Before anything is timed: threads start, kernels compile.
         let opened = self.device.open()?;
@@ -138,18 +115,7 @@ impl Knn {
             timed(|| Ok(cpu::pairwise_l2::expanded(&narrow_queries, &narrow_train, features)))?;
         lines.push(matrix("no loop, f32: ‖x‖² + ‖y‖² − 2x·y", seconds, &roots(&no_loop)));
 
-        let mut devices = vec![Device::Cpu];
-        match chosen {
-            Device::Gpu(_) => devices.push(chosen.clone()),
-            // `auto` keeps off software adapters, but a comparison wants to show every path there is.
-            _ if *self.device.selection() == Selection::Auto => {
-                if let Ok(gpu) = Gpu::open(&gpu::Choice::Any, &gpu::Options::default()) {
-                    devices.push(Device::Gpu(gpu));
-                }
-            }
-            _ => {}
-        }
-        for device in devices {
+        for device in devices(chosen, self.device.selection()) {
             let search = || -> Result<Neighbors> {
                 Ok(Index::new(&device, Metric::L2, train, self.device.memory_limit)?
                     .search(queries, self.k)?
@@ -171,12 +137,6 @@ impl Knn {
     }
 }
 
-fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, f64)> {
-    let start = Instant::now();
-    let result = work()?;
-    Ok((result, start.elapsed().as_secs_f64()))
-}
-
 /// The k nearest columns of every row, by (distance, column).
 fn ordered(distances: &[f64], columns: usize, k: usize) -> Vec<u32> {
     let rows = distances.chunks_exact(columns);
@@ -189,20 +149,6 @@ fn same(truth: &[u32], found: &[u32], k: usize) -> usize {
 
 fn roots(squares: &[f32]) -> Vec<f64> {
     squares.iter().map(|&square| f64::from(square).sqrt()).collect()
-}
-
-fn wide(rows: RowsRef<'_>) -> Vec<f64> {
-    match rows.values() {
-        ValuesRef::U8(values) => values.iter().copied().map(f64::from).collect(),
-        ValuesRef::F32(values) => values.iter().copied().map(f64::from).collect(),
-    }
-}
-
-fn narrow(rows: RowsRef<'_>) -> Vec<f32> {
-    match rows.values() {
-        ValuesRef::U8(values) => values.iter().copied().map(f32::from).collect(),
-        ValuesRef::F32(values) => values.to_vec(),
-    }
 }
 
 fn text(report: &Report) -> String {

@@ -1,0 +1,132 @@
+//! What a fully connected net is, without its numbers.
+
+use crate::ops::activation::Activation;
+
+/// What follows a hidden layer's affine part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Normalization {
+    /// Nothing.
+    #[default]
+    None,
+    /// Batch normalisation.
+    Batch,
+    /// Layer normalisation.
+    Layer,
+}
+
+/// The two forms of the L2 penalty that the course uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RegForm {
+    /// ½·λ·ΣW², gradient λ·W.
+    #[default]
+    Half,
+    /// λ·ΣW², gradient 2·λ·W.
+    Full,
+}
+
+impl RegForm {
+    /// What ΣW² is multiplied by, for a strength λ.
+    pub fn factor(self, lambda: f64) -> f64 {
+        match self {
+            Self::Half => 0.5 * lambda,
+            Self::Full => lambda,
+        }
+    }
+}
+
+/// What is minimised over the scores.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Objective {
+    /// The cross-entropy of their softmax.
+    #[default]
+    Softmax,
+    /// The multiclass SVM loss with this margin Δ.
+    Hinge(f64),
+}
+
+/// Dropout after every hidden layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HiddenDropout {
+    /// The probability to **drop** an element; `1 − p` of the course's `dropout_keep_ratio`.
+    pub drop: f64,
+    /// Seed of the masks, which also depend on the net's [`step`](super::model::FullyConnectedNet::step) and the layer.
+    pub seed: u64,
+}
+
+/// A net without its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Architecture {
+    /// D: features of a sample.
+    pub inputs: usize,
+    /// Neurons of each hidden layer; none makes a linear classifier.
+    pub hidden: Vec<usize>,
+    /// C: scores of a sample.
+    pub classes: usize,
+    /// After every hidden layer; the output has none.
+    pub activation: Activation,
+    /// Before every activation.
+    pub normalization: Normalization,
+    /// After every activation.
+    pub dropout: Option<HiddenDropout>,
+    /// What is minimised.
+    pub objective: Objective,
+    /// λ of the L2 penalty on the weights; biases, γ and β bear none.
+    pub reg: f64,
+    /// What λ multiplies.
+    pub reg_form: RegForm,
+}
+
+impl Architecture {
+    /// ReLU layers under a softmax, without anything optional.
+    pub fn new(inputs: usize, hidden: &[usize], classes: usize) -> Self {
+        Self {
+            inputs,
+            hidden: hidden.to_vec(),
+            classes,
+            activation: Activation::Relu,
+            normalization: Normalization::None,
+            dropout: None,
+            objective: Objective::Softmax,
+            reg: 0.0,
+            reg_form: RegForm::Half,
+        }
+    }
+
+    /// Names and shapes of all parameters in the order of [`Parameters`](super::parameters::Parameters), and how many of them are weights.
+    pub fn parameters(&self) -> (Vec<(String, Vec<usize>)>, usize) {
+        let widths: Vec<_> = [&[self.inputs][..], &self.hidden, &[self.classes]].concat();
+        let layers = widths.len() - 1;
+        let mut all: Vec<_> =
+            (0..layers).map(|i| (format!("W{}", i + 1), vec![widths[i], widths[i + 1]])).collect();
+        for i in 0..layers {
+            let width = vec![widths[i + 1]];
+            all.push((format!("b{}", i + 1), width.clone()));
+            if i + 1 < layers && self.normalization != Normalization::None {
+                all.push((format!("gamma{}", i + 1), width.clone()));
+                all.push((format!("beta{}", i + 1), width));
+            }
+        }
+        (all, layers)
+    }
+}
+
+/// How weights start. Biases and β start at 0, γ at 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// Normal with this standard deviation: the course's `weight_scale`.
+    Normal(f64),
+    /// √(2 / inputs), for ReLUs (He et al. 2015, arXiv:1502.01852).
+    He,
+    /// √(2 / (inputs + outputs)) (Glorot & Bengio 2010).
+    Xavier,
+}
+
+impl Init {
+    pub(super) fn deviation(self, inputs: usize, outputs: usize) -> f64 {
+        match self {
+            Self::Normal(deviation) => deviation,
+            Self::He => (2.0 / inputs.max(1) as f64).sqrt(),
+            Self::Xavier => (2.0 / (inputs + outputs).max(1) as f64).sqrt(),
+        }
+    }
+}

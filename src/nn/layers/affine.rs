@@ -1,0 +1,112 @@
+//! The affine layer, alone and with a nonlinearity.
+
+use super::activations::{ActivationCache, activation_backward};
+use crate::error::{Error, Result};
+use crate::ops::activation::Activation;
+use crate::ops::affine::affine;
+use crate::ops::matmul::{Transposed, matmul};
+use crate::ops::reduce::{Axis, sum};
+use crate::tensor::Tensor;
+
+/// What [`affine_backward`] needs.
+#[derive(Debug)]
+pub struct AffineCache {
+    /// The input as rows, N × D.
+    x: Tensor,
+    /// The input's own shape.
+    shape: Vec<usize>,
+    w: Tensor,
+}
+
+impl AffineCache {
+    /// Of the input `x`, taken as N rows of D numbers.
+    fn new(x: &Tensor, w: &Tensor) -> Result<Self> {
+        let &[samples, ..] = x.shape() else {
+            return Err(Error::shape(
+                "affine",
+                "an input without dimensions",
+                "pass one row for each sample",
+            ));
+        };
+        let features = x.shape()[1..].iter().product();
+        Ok(Self { x: x.reshape(&[samples, features])?, shape: x.shape().to_vec(), w: w.clone() })
+    }
+}
+
+/// out = x·W + b for `x` of N samples of any shape (N × d₁ × … × dₖ, D = d₁·…·dₖ), `w` (D × C) and `b` (C). Returns N × C.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes, types or devices do not fit; [`Error::Device`] when the device fails.
+pub fn affine_forward(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, AffineCache)> {
+    let cache = AffineCache::new(x, w)?;
+    Ok((affine(&cache.x, w, Some(b), None)?, cache))
+}
+
+/// (dx, dW, db): dx = dout·Wᵀ in the shape of x, dW = xᵀ·dout, db = Σ of the rows of dout.
+///
+/// # Errors
+/// As [`affine_forward`].
+pub fn affine_backward(dout: &Tensor, cache: AffineCache) -> Result<(Tensor, Tensor, Tensor)> {
+    let dx = matmul(dout, &cache.w, Transposed { a: false, b: true })?.reshape(&cache.shape)?;
+    let (dw, db) = affine_backward_parameters(dout, cache)?;
+    Ok((dx, dw, db))
+}
+
+/// (dW, db) alone: a net's first layer needs no gradient of the data, and a third of its products is saved.
+///
+/// # Errors
+/// As [`affine_forward`].
+pub fn affine_backward_parameters(dout: &Tensor, cache: AffineCache) -> Result<(Tensor, Tensor)> {
+    let dw = matmul(&cache.x, dout, Transposed { a: true, b: false })?;
+    Ok((dw, sum(dout, Axis::Columns)?))
+}
+
+/// What [`affine_activation_backward`] needs.
+#[derive(Debug)]
+pub struct AffineActivationCache {
+    pub(in crate::nn) affine: AffineCache,
+    pub(in crate::nn) activation: ActivationCache,
+}
+
+/// f(x·W + b) without the sum's own trip through memory; arguments as of [`affine_forward`].
+///
+/// # Errors
+/// As [`affine_forward`].
+pub fn affine_activation_forward(
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    activation: Activation,
+) -> Result<(Tensor, AffineActivationCache)> {
+    let cache = AffineCache::new(x, w)?;
+    let y = affine(&cache.x, w, Some(b), Some(activation))?;
+    let activation = ActivationCache::new(&y, activation);
+    Ok((y, AffineActivationCache { affine: cache, activation }))
+}
+
+/// (dx, dW, db) of [`affine_activation_forward`].
+///
+/// # Errors
+/// As [`affine_forward`].
+pub fn affine_activation_backward(
+    dout: &Tensor,
+    cache: AffineActivationCache,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    affine_backward(&activation_backward(dout, cache.activation)?, cache.affine)
+}
+
+/// max(0, x·W + b); arguments as of [`affine_forward`].
+///
+/// # Errors
+/// As [`affine_forward`].
+pub fn affine_relu_forward(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, AffineActivationCache)> {
+    affine_activation_forward(x, w, b, Activation::Relu)
+}
+
+/// (dx, dW, db) of [`affine_relu_forward`].
+///
+/// # Errors
+/// As [`affine_forward`].
+pub fn affine_relu_backward(dout: &Tensor, cache: AffineActivationCache) -> Result<(Tensor, Tensor, Tensor)> {
+    affine_activation_backward(dout, cache)
+}

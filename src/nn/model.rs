@@ -1,0 +1,270 @@
+//! The fully connected net: {affine – [normalisation] – activation – [dropout]} × (L − 1) – affine – loss.
+
+pub use super::architecture::{Architecture, HiddenDropout, Init, Normalization, Objective, RegForm};
+use super::layers::{
+    ActivationCache, AffineCache, BatchNormCache, BatchNormParam, DropoutCache, DropoutParam, LayerNormCache,
+    Loss, Mask, Mode, activation_backward, activation_forward, affine_activation_forward, affine_backward,
+    affine_backward_parameters, affine_forward, batchnorm_backward_alt, batchnorm_forward, dropout_backward,
+    dropout_forward, layernorm_backward, layernorm_forward,
+};
+use super::parameters::Parameters;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::ops::cross_entropy::cross_entropy;
+use crate::ops::dropout::MaskKey;
+use crate::ops::elementwise::axpy;
+use crate::ops::hinge_loss::hinge_loss;
+use crate::ops::reduce::{Axis, argmax};
+use crate::rng::numpy::RandomState;
+use crate::tensor::Tensor;
+
+const NAME: &str = "net";
+
+/// ε of the normalisations.
+const EPSILON: f64 = 1e-5;
+
+/// The net (assignment 2, `FullyConnectedNet`): any number of hidden layers on any device.
+#[derive(Debug, Clone)]
+pub struct FullyConnectedNet {
+    architecture: Architecture,
+    /// W1, W2, …, then b1, gamma1, beta1, b2, …
+    pub parameters: Parameters,
+    /// The running moments of each hidden layer, where batches are normalised.
+    pub norms: Vec<BatchNormParam>,
+    /// What the dropout masks depend on besides seed and layer; a trainer counts it up.
+    pub step: u32,
+}
+
+/// What the backward pass of a hidden layer needs.
+struct Hidden {
+    affine: AffineCache,
+    norm: Norm,
+    activation: ActivationCache,
+    dropout: Option<DropoutCache>,
+}
+
+enum Norm {
+    None,
+    Batch(BatchNormCache),
+    Layer(LayerNormCache),
+}
+
+/// A forward pass: scores, and what the backward pass needs.
+struct Forward {
+    scores: Tensor,
+    hidden: Vec<Hidden>,
+    last: AffineCache,
+}
+
+/// What a forward pass in training computes.
+#[derive(Debug, Clone)]
+pub struct TrainingPass {
+    /// N × C.
+    pub scores: Tensor,
+    /// The output of every hidden layer's activation, before dropout.
+    pub activations: Vec<Tensor>,
+}
+
+impl FullyConnectedNet {
+    /// A net with weights drawn from `random` in the order W1, W2, …, as the notebooks draw theirs.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device cannot take them.
+    pub fn new(
+        device: &Device,
+        architecture: Architecture,
+        init: Init,
+        random: &mut RandomState,
+    ) -> Result<Self> {
+        let mut named = Vec::new();
+        for (name, shape) in architecture.parameters().0 {
+            let values = match *shape.as_slice() {
+                [inputs, outputs] => {
+                    let deviation = init.deviation(inputs, outputs);
+                    random.randn(inputs * outputs).into_iter().map(|x| deviation * x).collect()
+                }
+                _ => vec![if name.starts_with("gamma") { 1.0 } else { 0.0 }; shape.iter().product()],
+            };
+            named.push((name, Tensor::from_f64(device, &shape, &values)?));
+        }
+        Self::from_parameters(architecture, named)
+    }
+
+    /// A net with these parameters, in any order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming a parameter that is missing, unknown or of a wrong shape.
+    pub fn from_parameters(architecture: Architecture, mut named: Vec<(String, Tensor)>) -> Result<Self> {
+        let (wanted, weights) = architecture.parameters();
+        let names = || wanted.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        let refuse = |problem: String| Err(Error::shape(NAME, problem, format!("give {}", names())));
+        let mut tensors = Vec::with_capacity(wanted.len());
+        for (name, shape) in &wanted {
+            match named.iter().position(|(own, _)| own == name) {
+                Some(i) if named[i].1.shape() == shape => tensors.push(named.swap_remove(i)),
+                Some(i) => return refuse(format!("{name} is {:?}, not {shape:?}", named[i].1.shape())),
+                None => return refuse(format!("{name} is missing")),
+            }
+        }
+        if let Some((name, _)) = named.first() {
+            return refuse(format!("the net has no parameter {name}"));
+        }
+        let normalized = if architecture.normalization == Normalization::Batch { weights - 1 } else { 0 };
+        let norms = vec![BatchNormParam { eps: EPSILON, ..BatchNormParam::default() }; normalized];
+        Ok(Self { architecture, parameters: Parameters::new(tensors, weights), norms, step: 0 })
+    }
+
+    /// The net without its numbers.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// The same net with another L2 penalty.
+    pub fn with_reg(mut self, reg: f64, form: RegForm) -> Self {
+        (self.architecture.reg, self.architecture.reg_form) = (reg, form);
+        self
+    }
+
+    /// The scores (N × C) of the samples `x` (N × D) in testing: running moments, no dropout.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `x` does not fit; [`Error::Device`] when the device fails.
+    pub fn scores(&self, x: &Tensor) -> Result<Tensor> {
+        let mut norms = self.norms.clone();
+        norms.iter_mut().for_each(|norm| norm.mode = Mode::Test);
+        Ok(self.forward(x, &mut norms, Mode::Test)?.scores)
+    }
+
+    /// The class with the largest score of every sample, the smallest of equal ones.
+    ///
+    /// # Errors
+    /// As [`Self::scores`].
+    pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
+        argmax(&self.scores(x)?, Axis::Rows)
+    }
+
+    /// The loss of the samples `x` (N × D) with labels `y` (N) in training, penalty included, and its gradient.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they do not fit; [`Error::Device`] when the device fails.
+    pub fn loss(&mut self, x: &Tensor, y: &Tensor) -> Result<(Loss, Parameters)> {
+        let (loss, mut gradients) = self.data_loss(x, y)?;
+        let factor = self.architecture.reg_form.factor(self.architecture.reg);
+        if factor == 0.0 {
+            return Ok((loss, gradients));
+        }
+        let weights: Vec<_> = self.parameters.weights().cloned().collect();
+        for (w, (_, gradient)) in weights.iter().zip(gradients.iter_mut()) {
+            axpy(2.0 * factor, w, gradient)?;
+        }
+        Ok((loss.with_penalty(factor, weights), gradients))
+    }
+
+    /// [`Self::loss`] without the penalty: an optimizer that adds λ·W itself saves a sweep over the weights.
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    pub fn data_loss(&mut self, x: &Tensor, y: &Tensor) -> Result<(Loss, Parameters)> {
+        let mut norms = std::mem::take(&mut self.norms);
+        let forward = self.forward(x, &mut norms, Mode::Train);
+        self.norms = norms;
+        let forward = forward?;
+        let found = match self.architecture.objective {
+            Objective::Softmax => cross_entropy(&forward.scores, y)?,
+            Objective::Hinge(delta) => hinge_loss(&forward.scores, y, delta)?,
+        };
+        Ok((Loss::of(found.losses), self.backward(&found.gradient, forward)?))
+    }
+
+    /// The forward pass that [`Self::loss`] makes of `x` (N × D), for whoever wants to see the activations. Moves nothing.
+    ///
+    /// # Errors
+    /// As [`Self::scores`].
+    pub fn training_pass(&self, x: &Tensor) -> Result<TrainingPass> {
+        let Forward { scores, hidden, .. } = self.forward(x, &mut self.norms.clone(), Mode::Train)?;
+        let activations = hidden.into_iter().map(|hidden| hidden.activation.y).collect();
+        Ok(TrainingPass { scores, activations })
+    }
+
+    /// Scores and caches; `norms` are the running moments to use and, in training, to move.
+    fn forward(&self, x: &Tensor, norms: &mut [BatchNormParam], mode: Mode) -> Result<Forward> {
+        let of = |name: &str, layer: usize| self.parameters.get(&format!("{name}{layer}"));
+        let layers = self.parameters.weight_count();
+        let mut hidden = Vec::with_capacity(layers - 1);
+        let mut out = x.clone();
+        for layer in 1..layers {
+            let (w, b) = (of("W", layer)?, of("b", layer)?);
+            let (affine, norm, activation);
+            (out, affine, norm, activation) = match self.architecture.normalization {
+                Normalization::None => {
+                    let f = self.architecture.activation;
+                    let (y, cache) = affine_activation_forward(&out, w, b, f)?;
+                    (y, cache.affine, Norm::None, cache.activation)
+                }
+                kind => {
+                    let (sums, affine) = affine_forward(&out, w, b)?;
+                    let (gamma, beta) = (of("gamma", layer)?, of("beta", layer)?);
+                    let (normal, norm) = if kind == Normalization::Batch {
+                        let (normal, cache) = batchnorm_forward(&sums, gamma, beta, &mut norms[layer - 1])?;
+                        (normal, Norm::Batch(cache))
+                    } else {
+                        let (normal, cache) = layernorm_forward(&sums, gamma, beta, EPSILON)?;
+                        (normal, Norm::Layer(cache))
+                    };
+                    let (y, activation) = activation_forward(&normal, self.architecture.activation)?;
+                    (y, affine, norm, activation)
+                }
+            };
+            let mut dropout = None;
+            if let (Mode::Train, Some(HiddenDropout { drop, seed })) = (mode, self.architecture.dropout) {
+                let key = MaskKey { seed, step: self.step, layer: layer as u32 };
+                let param = DropoutParam { p: 1.0 - drop, mode, inverted: true, mask: Mask::Counter(key) };
+                let cache;
+                (out, cache) = dropout_forward(&out, &param)?;
+                dropout = Some(cache);
+            }
+            hidden.push(Hidden { affine, norm, activation, dropout });
+        }
+        let (scores, last) = affine_forward(&out, of("W", layers)?, of("b", layers)?)?;
+        Ok(Forward { scores, hidden, last })
+    }
+
+    /// The gradient of every parameter, from that of the scores.
+    fn backward(&self, dscores: &Tensor, forward: Forward) -> Result<Parameters> {
+        let Forward { mut hidden, last, .. } = forward;
+        let mut found = Vec::with_capacity(self.parameters.len());
+        let mut add = |name: &str, layer: usize, gradient| found.push((format!("{name}{layer}"), gradient));
+        let (mut dout, mut affine) = (dscores.clone(), last);
+        while let Some(below) = hidden.pop() {
+            let layer = hidden.len() + 1;
+            let (dx, dw, db) = affine_backward(&dout, affine)?;
+            add("W", layer + 1, dw);
+            add("b", layer + 1, db);
+            let Hidden { affine: next, norm, activation, dropout } = below;
+            let dy = match dropout {
+                Some(cache) => dropout_backward(&dx, cache)?,
+                None => dx,
+            };
+            dout = activation_backward(&dy, activation)?;
+            let normalized = match norm {
+                Norm::None => None,
+                Norm::Batch(cache) => Some(batchnorm_backward_alt(&dout, cache)?),
+                Norm::Layer(cache) => Some(layernorm_backward(&dout, cache)?),
+            };
+            if let Some((dx, dgamma, dbeta)) = normalized {
+                add("gamma", layer, dgamma);
+                add("beta", layer, dbeta);
+                dout = dx;
+            }
+            affine = next;
+        }
+        // Nobody needs the gradient of the data.
+        let (dw, db) = affine_backward_parameters(&dout, affine)?;
+        add("W", 1, dw);
+        add("b", 1, db);
+        // In the order of the parameters, which name every gradient found.
+        let place = |name: &str| self.parameters.iter().position(|(own, _)| own == name);
+        found.sort_by_key(|(name, _)| place(name));
+        Ok(Parameters::new(found, self.parameters.weight_count()))
+    }
+}
