@@ -41,8 +41,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
     let browser = names.into_iter().find(|name| answers(name));
-    let cases: [(&str, fn() -> Page); 3] =
-        [("images", images), ("rows", rows), ("classes-300", many_classes)];
+    let cases: [Case; 4] =
+        [("images", images), ("rows", rows), ("classes-20", twenty_classes), ("classes-300", many_classes)];
     let trials = cases.into_iter().map(|(name, page)| match browser {
         Some(browser) => Trial::test(name, move || opened(browser, name, &page())),
         None => Trial::test(format!("{name} (no Chromium)"), || Ok(())).with_ignored_flag(true),
@@ -54,6 +54,9 @@ fn answers(browser: &str) -> bool {
     let version = Command::new(browser).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     version.is_ok_and(|status| status.success())
 }
+
+/// A page's name, and what makes it.
+type Case = (&'static str, fn() -> Page);
 
 /// A page and what a browser must find on it.
 struct Page {
@@ -348,4 +351,29 @@ fn many_classes() -> Page {
         images: 1 + mistakes.len(),
         sections: &["Training", "Classes", "First-layer filters", "The most confident mistakes"],
     }
+}
+
+/// The largest matrix, with large counts, and nothing else.
+fn twenty_classes() -> Page {
+    let classes: Vec<String> = (0..20).map(|class| format!("superclass number {class}")).collect();
+    let truth: Vec<u32> = (0..400_000).map(|row| row % 20).collect();
+    let predicted: Vec<u32> =
+        truth.iter().zip(0u32..).map(|(&t, row)| (t + row / 20 % 11 % 3 * (row % 7)) % 20).collect();
+    let confusion = Confusion::new(&truth, &predicted, &classes);
+    let run = Run {
+        title: "k = 10 on 20 classes",
+        headline: &[],
+        configuration: &[],
+        timings: &[],
+        epochs: &[],
+        losses: &[],
+        confusion: Some(&confusion),
+        classes: &classes,
+        filters: None,
+        mistakes: &[],
+        test: RowsRef::new(ValuesRef::U8(&[]), 1).unwrap(),
+        image: None,
+    };
+    let files = pictures(&run).unwrap();
+    Page { html: page(&run).unwrap(), files, charts: 0, images: 0, sections: &["Classes"] }
 }

@@ -179,23 +179,20 @@ fn epochs(epochs: &[EpochPoint]) -> String {
         let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
         let _ = writeln!(rows, "<tr{class}><th scope=\"row\">{}</th>{cells}</tr>", thousands(epoch.epoch));
     }
-    let caption = match (every > 1, best.is_some()) {
-        (false, false) => "Every epoch.".to_owned(),
-        (false, true) => "Every epoch; the best validation accuracy is bold.".into(),
+    let note = match (every > 1, best.is_some()) {
+        (false, false) => String::new(),
+        (false, true) => "The best validation accuracy is bold.".into(),
         (true, false) => format!("One epoch of {every}, and the last."),
         (true, true) => {
             format!("One epoch of {every}, the last, and the best validation accuracy, which is bold.")
         }
     };
-    let head = head(&[
+    let head = head(
         "epoch",
-        "steps",
-        "training loss",
-        "validation loss",
-        "training accuracy",
-        "validation accuracy",
-    ]);
-    let table = table("epochs", &caption, &head, &rows);
+        &[],
+        &["steps", "training loss", "validation loss", "training accuracy", "validation accuracy"],
+    );
+    let table = table("epochs", "epochs in numbers", &head, &rows, &note);
     format!("<details>\n<summary>Epochs in numbers</summary>\n{table}</details>\n")
 }
 

@@ -31,17 +31,17 @@ const MOST_DOTS: usize = 30;
 /// Beyond this, the ends of an axis would overflow.
 const LARGEST: f64 = 1e300;
 
-/// Pixels of the backend in one of the drawing. The backend rounds to whole pixels, which would make steps of curves.
+/// Pixels of the backend in one of the drawing, in which all other lengths count. The backend rounds to whole pixels, which would make steps of curves.
 const FINE: i32 = 4;
 const WIDTH: i32 = 640;
 const HEIGHT: i32 = 400;
 /// The width at which a browser shows the file by itself.
 const SHOWN: (i32, i32) = (960, 600);
 
-const LEFT: i32 = 62;
-const RIGHT: i32 = 622;
-const BOTTOM: i32 = 346;
-const TEXT: i32 = 13;
+const LEFT: i32 = 60;
+const RIGHT: i32 = 624;
+const BOTTOM: i32 = 344;
+const TEXT: i32 = 14;
 
 /// Told apart by readers of all kinds of colour vision, in this order.
 const COLORS: [RGBColor; 5] =
@@ -172,58 +172,64 @@ fn colors(lines: &[Line]) -> Vec<RGBColor> {
     (0..lines.len()).map(|line| COLORS[strong(line) % COLORS.len()]).collect()
 }
 
-fn stroke(color: RGBColor, faint: bool) -> ShapeStyle {
-    if faint { color.mix(0.35).stroke_width(FINE as u32) } else { color.stroke_width(2 * FINE as u32) }
+/// A place of the drawing in pixels of the backend.
+fn fine(x: i32, y: i32) -> (i32, i32) {
+    (x * FINE, y * FINE)
 }
 
+fn stroke(color: RGBColor, faint: bool) -> ShapeStyle {
+    if faint { color.mix(0.45).stroke_width(FINE as u32) } else { color.stroke_width(2 * FINE as u32) }
+}
+
+/// Writes at a place in pixels of the backend, which is the middle of the letters' height.
 fn text(area: &Area<'_, '_>, text: &str, at: (i32, i32), anchor: HPos, size: i32, bold: bool) -> Drawn<()> {
     // The backend writes sizes divided by this number, which was meant for another unit.
     let size = f64::from(size * FINE) * 1.24;
     let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
     let font = ("sans-serif", size, style).into_font().color(&INK);
     let font = font.pos(Pos::new(anchor, VPos::Center));
-    Ok(area.draw(&Text::new(shorten(text, 90), (at.0 * FINE, at.1 * FINE), font))?)
+    Ok(area.draw(&Text::new(shorten(text, 90), at, font))?)
 }
 
 /// Title, legend and the name of the vertical axis; returns where the plot may begin.
 fn heading(area: &Area<'_, '_>, title: &str, y_label: &str, lines: &[Line]) -> Drawn<i32> {
     let mut y = 20;
     if !title.is_empty() {
-        text(area, title, (14, y), HPos::Left, 16, true)?;
+        text(area, title, fine(14, y), HPos::Left, 16, true)?;
         y += 26;
     }
     let mut x = 14;
     for (line, color) in lines.iter().zip(colors(lines)) {
         let name = shorten(&line.name, 40);
         // No font is at hand to measure with: letters are about this wide in the usual ones.
-        let width = 26 + name.width() as i32 * 7 + 18;
+        let width = 26 + name.width() as i32 * 15 / 2 + 18;
         if x > 14 && x + width > RIGHT {
-            (x, y) = (14, y + 20);
+            (x, y) = (14, y + 22);
         }
-        let ends = [(x * FINE, y * FINE), ((x + 20) * FINE, y * FINE)];
+        let ends = [fine(x, y), fine(x + 20, y)];
         area.draw(&PathElement::new(ends, stroke(color, line.faint)))?;
-        text(area, &name, (x + 26, y), HPos::Left, TEXT, false)?;
+        text(area, &name, fine(x + 26, y), HPos::Left, TEXT, false)?;
         x += width;
     }
-    text(area, y_label, (14, y + 28), HPos::Left, TEXT, false)?;
-    Ok(y + 46)
+    text(area, y_label, fine(14, y + 28), HPos::Left, TEXT, false)?;
+    Ok(y + 50)
 }
 
 /// Lines across the plot at round numbers, and the numbers of both axes.
 fn grid(area: &Area<'_, '_>, x_label: &str, x: &Axis, y: &Axis, whole: bool) -> Drawn<()> {
-    for (value, name) in y.ticks(5.0, false) {
-        let (place, fine) = (y.place(value), GRID.stroke_width(FINE as u32));
-        area.draw(&PathElement::new([(LEFT * FINE, place), (RIGHT * FINE, place)], fine))?;
-        text(area, &name, (LEFT - 8, place / FINE), HPos::Right, TEXT, false)?;
+    for (value, name) in y.ticks(6.0, false) {
+        let (place, rule) = (y.place(value), GRID.stroke_width(FINE as u32));
+        area.draw(&PathElement::new([(LEFT * FINE, place), (RIGHT * FINE, place)], rule))?;
+        text(area, &name, ((LEFT - 8) * FINE, place + FINE), HPos::Right, TEXT, false)?;
     }
     let ink = INK.stroke_width(FINE as u32);
-    area.draw(&PathElement::new([(LEFT * FINE, BOTTOM * FINE), (RIGHT * FINE, BOTTOM * FINE)], ink))?;
+    area.draw(&PathElement::new([fine(LEFT, BOTTOM), fine(RIGHT, BOTTOM)], ink))?;
     for (value, name) in x.ticks(7.0, whole) {
         let place = x.place(value);
         area.draw(&PathElement::new([(place, BOTTOM * FINE), (place, (BOTTOM + 5) * FINE)], ink))?;
-        text(area, &name, (place / FINE, BOTTOM + 16), HPos::Center, TEXT, false)?;
+        text(area, &name, (place, (BOTTOM + 16) * FINE), HPos::Center, TEXT, false)?;
     }
-    text(area, x_label, ((LEFT + RIGHT) / 2, BOTTOM + 38), HPos::Center, TEXT, false)
+    text(area, x_label, fine((LEFT + RIGHT) / 2, BOTTOM + 38), HPos::Center, TEXT, false)
 }
 
 fn series(

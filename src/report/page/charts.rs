@@ -39,7 +39,7 @@ impl Chart {
 /// have none. `None` without a finite number.
 pub(super) fn loss(run: &Run<'_>) -> Option<Chart> {
     let validation = |at: fn(&EpochPoint) -> usize| Line {
-        name: "validation, each epoch".into(),
+        name: "validation".into(),
         points: pick(run.epochs, |epoch| epoch.val_loss.map(|loss| (at(epoch) as f64, loss))),
         faint: false,
     };
@@ -48,7 +48,7 @@ pub(super) fn loss(run: &Run<'_>) -> Option<Chart> {
         ("step", over, of_steps(run.losses), validation(|epoch| epoch.step))
     } else {
         let points = pick(run.epochs, |epoch| Some((epoch.epoch as f64, epoch.train_loss)));
-        let line = Line { name: "training, each epoch".into(), points, faint: false };
+        let line = Line { name: "training".into(), points, faint: false };
         let over = counted(run.epochs.len(), "epoch");
         ("epoch", over, vec![line], validation(|epoch| epoch.epoch))
     };
@@ -106,9 +106,9 @@ fn of_steps(losses: &[f32]) -> Vec<Line> {
     }
     let name = match thinned_by(losses.len()) {
         1 => "training, each step".into(),
-        several => format!("training, each {} steps", thousands(several)),
+        several => format!("training, mean of {} steps", thousands(several)),
     };
-    let window = (losses.len() / 50).clamp(5, 1000);
+    let window = (losses.len() / 50).clamp(5, 500);
     let mean = points(running_mean(losses, window));
     vec![
         Line { name, points: each, faint: true },
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(of_steps(&[1.0; 19]).len(), 1);
         let names = |steps| of_steps(&vec![1.0; steps]).into_iter().map(|line| line.name).collect::<Vec<_>>();
         assert_eq!(names(800), ["training, each step", "mean of 16 steps"]);
-        assert_eq!(names(80_000), ["training, each 100 steps", "mean of 1,000 steps"]);
+        assert_eq!(names(80_000), ["training, mean of 100 steps", "mean of 500 steps"]);
         let [each, mean] = &of_steps(&[1.0; 50])[..] else { panic!("two lines") };
         assert!(each.faint && !mean.faint && each.points[0] == (1.0, 1.0));
     }

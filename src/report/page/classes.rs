@@ -1,5 +1,6 @@
 //! How the classes fared: figures of each, and which were taken for which.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use super::html::{escape, head, name, percent, section, table};
@@ -51,29 +52,37 @@ fn figures(confusion: &Confusion) -> String {
             thousands(*support)
         );
     }
-    let caption = "Precision: the right share of what was predicted as this class. Recall: the share of the class \
-                   that was found. F1: their harmonic mean.";
-    table("figures", caption, &head(&[title, "precision", "recall", "F1", "rows"]), &rows)
+    let note = "Precision: the right share of what was predicted as this class. Recall: the share of the class that was \
+                found. F1: their harmonic mean.";
+    let head = head(title, &[], &["precision", "recall", "F1", "rows"]);
+    table("figures", "figures of each class", &head, &rows, note)
 }
 
+/// Names that would look alike when they are cut give way to numbers, which the rows explain.
 fn matrix(counts: &[Vec<usize>], classes: &[ClassFigures]) -> String {
+    let short: HashSet<String> = classes.iter().map(|class| shorten(&class.name, UPRIGHT)).collect();
+    let numbered = short.len() < classes.len();
     let mut top = String::from("<tr><td></td>");
-    for class in classes {
-        let _ = write!(top, "<th scope=\"col\"><span>{}</span></th>", name(&class.name, UPRIGHT));
+    for (number, class) in classes.iter().enumerate() {
+        let _ = match numbered {
+            true => write!(top, "<th scope=\"col\" class=\"number\">{number}</th>"),
+            false => write!(top, "<th scope=\"col\"><span>{}</span></th>", name(&class.name, UPRIGHT)),
+        };
     }
     top += "</tr>\n";
     let mut rows = String::new();
     for (truth, counts) in counts.iter().enumerate() {
         let class = &classes[truth];
-        let _ = write!(rows, "<tr><th scope=\"row\">{}</th>", name(&class.name, UPRIGHT));
+        let number = if numbered { format!("{truth}\u{a0}") } else { String::new() };
+        let _ = write!(rows, "<tr><th scope=\"row\">{number}{}</th>", name(&class.name, NAME));
         for (predicted, &count) in counts.iter().enumerate() {
             rows += &cell(count, class, truth == predicted, &classes[predicted].name);
         }
         rows += "</tr>\n";
     }
-    let caption = "Rows are the true classes, columns the predicted ones. A cell counts test rows; the deeper its \
-                   shade, the larger the share of the true class.";
-    table("matrix", caption, &top, &rows)
+    let note = "Rows are the true classes, columns the predicted ones. A cell counts test rows; the deeper its shade, \
+                the larger the share of the true class.";
+    table("matrix", "confusion matrix", &top, &rows, note)
 }
 
 /// A count, shaded by the square root of its share so that rare confusions are seen too.
@@ -115,8 +124,9 @@ fn most_confused(confusion: &Confusion) -> String {
             percent(count as f64 / truth.support.max(1) as f64)
         );
     }
-    let head = head(&["true class", "predicted", "rows", "share of the class"]);
-    table("confused", "The most frequent confusions.", &head, &rows)
+    let head = head("true class", &["predicted"], &["rows", "share"]);
+    let note = "The most frequent confusions, with their share of the true class.";
+    table("confused", "most frequent confusions", &head, &rows, note)
 }
 
 #[cfg(test)]
@@ -140,10 +150,21 @@ mod tests {
             let plain = html.matches("<td>·</td>").count();
             assert_eq!(shaded + plain, cells, "{classes}");
             assert_eq!(html.matches("class=\"bar\"").count(), listed, "{classes}");
-            assert_eq!(html.contains("most frequent confusions"), cells == 0, "{classes}");
+            assert_eq!(html.contains("The most frequent confusions"), cells == 0, "{classes}");
             assert!(!html.contains("<0>") && html.contains("&lt;0&gt;"), "names are escaped");
         }
         assert!(super::classes(&Confusion::new(&[], &[], &[])).is_empty());
+    }
+
+    #[test]
+    fn names_that_look_alike_give_way_to_numbers() {
+        let names = ["superclass number one", "superclass number two"].map(String::from);
+        let html = super::classes(&Confusion::new(&[0, 1], &[0, 0], &names));
+        assert!(
+            html.contains("class=\"number\">1</th>") && html.contains("1\u{a0}<bdi>superclass number two")
+        );
+        let html = super::classes(&Confusion::new(&[0, 1], &[0, 0], &["a", "b"].map(String::from)));
+        assert!(html.contains("<span><bdi>b</bdi></span>") && !html.contains("number"), "{html}");
     }
 
     #[test]

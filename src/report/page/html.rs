@@ -36,7 +36,7 @@ pub(super) fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     match percent {
         _ if percent > 0.0 && percent < 0.05 => "&lt;\u{a0}0.1\u{a0}%".into(),
-        _ if percent >= 99.95 && percent < 100.0 => "&gt;\u{a0}99.9\u{a0}%".into(),
+        _ if (99.95..100.0).contains(&percent) => "&gt;\u{a0}99.9\u{a0}%".into(),
         _ => format!("{percent:.1}\u{a0}%"),
     }
 }
@@ -60,19 +60,23 @@ pub(super) fn section(id: &str, title: &str, body: &str) -> String {
     format!("<section aria-labelledby=\"{id}\">\n<h2 id=\"{id}\">{title}</h2>\n{body}</section>\n")
 }
 
-/// A table that may be wider than the page, which then scrolls by itself, also by keyboard.
-pub(super) fn table(class: &str, caption: &str, head: &str, rows: &str) -> String {
+/// A table that may be wider than the page, which then scrolls by itself, also by keyboard; `note` stands under it.
+pub(super) fn table(class: &str, label: &str, head: &str, rows: &str, note: &str) -> String {
     format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{caption}\">\n<table class=\"{class}\">\n\
-         <caption>{caption}</caption>\n<thead>\n{head}</thead>\n<tbody>\n{rows}</tbody>\n</table>\n</div>\n"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{label}\">\n\
+         <table class=\"{class}\" aria-label=\"{label}\">\n<thead>\n{head}</thead>\n<tbody>\n{rows}</tbody>\n\
+         </table>\n</div>\n<p class=\"note\">{note}</p>\n"
     )
 }
 
-/// A row of a table's head: the first column holds names, the others numbers.
-pub(super) fn head(columns: &[&str]) -> String {
-    let cells: Vec<String> =
-        columns.iter().map(|column| format!("<th scope=\"col\">{column}</th>")).collect();
-    format!("<tr>{}</tr>\n", cells.concat())
+/// The head of a table: a first column of names, columns of `words`, which begin at the left like the names, and columns
+/// of numbers.
+pub(super) fn head(first: &str, words: &[&str], numbers: &[&str]) -> String {
+    let mut row = format!("<tr><th scope=\"col\">{first}</th>");
+    for (columns, class) in [(words, " class=\"word\""), (numbers, "")] {
+        row.extend(columns.iter().map(|column| format!("<th scope=\"col\"{class}>{column}</th>")));
+    }
+    row + "</tr>\n"
 }
 
 /// Names and values, under a heading of their own.

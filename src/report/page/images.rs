@@ -35,15 +35,19 @@ fn drawable<'a>(run: &Run<'a>) -> Option<(Filters<'a>, ImageShape)> {
 /// The section of the templates, empty where rows are no images.
 pub(super) fn weights(run: &Run<'_>) -> Result<String> {
     let Some((filters, image)) = drawable(run) else { return Ok(String::new()) };
-    let (whose, mut body) =
-        if filters.by_class { ("class", String::new()) } else { ("neuron", String::new()) };
-    let _ = writeln!(
-        body,
-        "<p>Each picture is the weights of one {whose}, on a scale of its own: where it is bright, bright pixels speak \
-         for the {whose}; where it is dark, against it.</p>"
-    );
+    let meaning = match filters.by_class {
+        true => {
+            "of one class, on a scale of its own: where it is bright, bright pixels speak for the class; where it \
+                 is dark, against it"
+        }
+        false => {
+            "of one neuron, on a scale of its own: where it is bright, bright pixels raise what the neuron puts \
+                  out; where it is dark, they lower it"
+        }
+    };
+    let mut body = format!("<p>Each picture is the weights {meaning}.</p>\n");
     if filters.by_class && filters.count == run.classes.len() && filters.count <= MOST_NAMED {
-        body += "<ul class=\"pictures\">\n";
+        body += "<ul class=\"pictures templates\">\n";
         let features = filters.values.len() / filters.count;
         for (values, class) in filters.values.chunks_exact(features).zip(run.classes) {
             let png = picture::png(&picture::stretched(values, image), image)?;
@@ -123,7 +127,8 @@ fn list(run: &Run<'_>, shown: &[Mistake]) -> String {
         Confidence::Probability(_) => "probability",
         Confidence::Margin(_) => "margin",
     };
-    table("confused", "Test rows, from 0.", &head(&["row", "true class", "predicted", sure]), &rows)
+    let head = head("row", &["true class", "predicted"], &[sure]);
+    table("confused", "most confident mistakes", &head, &rows, "Test rows are numbered from 0.")
 }
 
 /// Names of the true and of the predicted class; numbers where the caller knows none.

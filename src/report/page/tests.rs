@@ -112,10 +112,7 @@ fn one_epoch_without_validation_is_enough() {
     let run = Run { epochs: &[epoch(1, None)], losses: &[0.7], ..bare() };
     let html = checked(&run);
     assert_eq!(html.matches("<svg").count(), 2);
-    assert!(
-        !html.contains("alidation loss in the end") && !html.contains("validation, each epoch"),
-        "{html}"
-    );
+    assert!(!html.contains("alidation loss in the end") && !html.contains(">\nvalidation\n"), "{html}");
     assert!(html.contains("<td>–</td>"), "no validation loss");
     let html = checked(&Run { losses: &[], ..run });
     assert!(html.contains("over 1 epoch."), "{html}");
@@ -143,7 +140,7 @@ fn rows_that_are_no_images_have_a_table() {
     // Rows outside the test rows, and shapes that do not fit, are as good as no images.
     for image in [None, Some(ImageShape { channels: 3, height: 1, width: 1 }), Some(IMAGE)] {
         let html = checked(&Run { image, ..run });
-        assert!(!html.contains("row\">1</th></figure>") && html.contains("<td>by 1.50</td>"), "{html}");
+        assert!(html.contains("<td>by 1.50</td>"), "{html}");
         assert!(
             html.contains("<td class=\"word\"><bdi>9</bdi></td>"),
             "a class without a name has its number"
