@@ -6,6 +6,7 @@ use crate::data::Dataset;
 use crate::device::{Device, Opened};
 use crate::ops::nearest::Certificate;
 use crate::report::confusion::Confusion;
+pub(super) use crate::report::table::thousands;
 
 /// The device of a run.
 #[derive(Debug, Serialize)]
@@ -146,28 +147,6 @@ pub(super) fn peak_memory_bytes() -> Option<u64> {
     None
 }
 
-/// 60000 as "60,000".
-pub(super) fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn thousands_are_grouped() {
-        let of = |n| super::thousands(n);
-        assert_eq!([of(0), of(999), of(1000), of(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
-    }
 }

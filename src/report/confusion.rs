@@ -15,7 +15,7 @@ const MOST_COUNTED: usize = 256;
 const MOST_LISTED: usize = 100;
 
 /// Classes beyond which nobody reads a matrix; the most frequent confusions are listed instead.
-const MOST_COLUMNS: usize = 20;
+pub(super) const MOST_COLUMNS: usize = 20;
 
 /// Columns of a terminal that a matrix may take.
 const WIDTH: usize = 100;
@@ -87,14 +87,7 @@ impl Confusion {
 
     /// Precision, recall, F1 and support of each class; of more than 100 classes the twenty of smallest F1 that occur.
     pub fn per_class_table(&self) -> String {
-        let mut classes: Vec<&ClassFigures> = self.classes.iter().collect();
-        let mut title = "class";
-        if classes.len() > MOST_LISTED {
-            title = "weakest classes";
-            classes.retain(|class| class.support > 0);
-            classes.sort_by(|a, b| a.f1.total_cmp(&b.f1));
-            classes.truncate(MOST_COLUMNS);
-        }
+        let (title, classes) = self.listed();
         let mut table = Table::new(&[title, "precision", "recall", "f1", "support"]);
         let three = |value: f64| format!("{value:.3}");
         for class in classes {
@@ -129,19 +122,39 @@ impl Confusion {
         named.into_iter().chain([numbered]).find(fits).unwrap_or_else(|| self.worst_table())
     }
 
-    fn worst_table(&self) -> String {
+    /// The classes that a table shows, and what to call them: all, or of more than 100 the twenty of smallest F1 that
+    /// occur.
+    pub(super) fn listed(&self) -> (&'static str, Vec<&ClassFigures>) {
+        let mut classes: Vec<&ClassFigures> = self.classes.iter().collect();
+        if classes.len() <= MOST_LISTED {
+            return ("class", classes);
+        }
+        classes.retain(|class| class.support > 0);
+        classes.sort_by(|a, b| a.f1.total_cmp(&b.f1));
+        classes.truncate(MOST_COLUMNS);
+        ("weakest classes", classes)
+    }
+
+    /// The twenty most frequent pairs of a class and another that was predicted, as (rows, true, predicted).
+    pub(super) fn most_confused(&self) -> Vec<(usize, usize, usize)> {
         let mut wrong: Vec<(usize, usize, usize)> = self
             .pairs
             .iter()
             .filter(|((truth, predicted), _)| truth != predicted)
             .map(|(&(truth, predicted), &rows)| (rows, truth, predicted))
             .collect();
+        wrong.sort_by_key(|&(rows, truth, predicted)| (Reverse(rows), truth, predicted));
+        wrong.truncate(MOST_COLUMNS);
+        wrong
+    }
+
+    fn worst_table(&self) -> String {
+        let wrong = self.most_confused();
         if wrong.is_empty() {
             return "no class was taken for another\n".into();
         }
-        wrong.sort_by_key(|&(rows, truth, predicted)| (Reverse(rows), truth, predicted));
         let mut table = Table::new(&["most confused: true", "predicted", "rows"]);
-        for (rows, truth, predicted) in wrong.into_iter().take(MOST_COLUMNS) {
+        for (rows, truth, predicted) in wrong {
             let name = |class: usize| shorten(&self.classes[class].name, 24);
             table.row(&[name(truth), name(predicted), rows.to_string()]);
         }

@@ -1,8 +1,11 @@
 //! Curves as SVG.
 
+mod lines;
+
 use plotters::prelude::*;
 
 use crate::error::{Error, Result};
+pub use lines::{Line, lines, thinned_by};
 
 const SIZE: (u32, u32) = (860, 520);
 const LINE: RGBColor = RGBColor(31, 97, 171);

@@ -4,7 +4,11 @@ pub mod confusion;
 pub mod curve;
 pub mod distances;
 pub mod gallery;
+pub mod mistakes;
+pub mod page;
+mod picture;
 pub mod table;
+pub mod templates;
 
 use crate::error::{Error, Result};
 

@@ -81,7 +81,20 @@ impl Table {
     }
 }
 
-fn printable(text: &str) -> String {
+/// 60000 as "60,000".
+pub(crate) fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+pub(super) fn printable(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
@@ -101,7 +114,7 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Table, shorten};
+    use super::{Table, shorten, thousands};
 
     fn sample() -> Table {
         let mut table = Table::new(&["name", "n"]);
@@ -145,5 +158,10 @@ mod tests {
         let mut table = Table::new(&["name"]);
         table.row(&["a\n\x1b[31mb"]);
         assert_eq!(table.text(), "name\n───────\na��[31mb\n".replace("───────", &"─".repeat(8)));
+    }
+
+    #[test]
+    fn thousands_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
     }
 }
