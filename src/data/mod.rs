@@ -31,6 +31,7 @@ mod libsvm;
 mod npy;
 mod npy_header;
 mod parts;
+pub mod preprocess;
 pub mod split;
 pub mod write;
 
@@ -118,7 +119,7 @@ pub struct Limits {
 }
 
 /// What the features of a row are, when they are an image: planes of `channels`, each row-major (CHW).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ImageShape {
     /// 1 (grey) or 3 (red, green, blue).
     pub channels: usize,

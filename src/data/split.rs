@@ -30,13 +30,16 @@ pub fn folds(rows: usize, count: usize) -> Result<Vec<Range<usize>>> {
 /// 0..=i. Each j comes from 64 bits of the ChaCha8 stream of `seed` by Lemire's multiplication with rejection
 /// (arXiv:1805.10941), written out here so that no library's next version can change a split.
 pub fn permutation(rows: usize, seed: u64) -> Vec<usize> {
-    let mut rng = seeded(seed);
     let mut order: Vec<usize> = (0..rows).collect();
-    for i in (1..rows).rev() {
-        let j = below(&mut rng, i as u64 + 1);
-        order.swap(i, j as usize);
-    }
+    shuffle(&mut order, &mut seeded(seed));
     order
+}
+
+/// Shuffles as [`permutation`] does, by any generator.
+pub(crate) fn shuffle<T>(items: &mut [T], rng: &mut impl Rng) {
+    for i in (1..items.len()).rev() {
+        items.swap(i, below(rng, i as u64 + 1) as usize);
+    }
 }
 
 /// A uniform number below `bound`.

@@ -1,9 +1,12 @@
 //! What a fully connected net is, without its numbers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ops::activation::Activation;
 
 /// What follows a hidden layer's affine part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Normalization {
     /// Nothing.
     #[default]
@@ -15,7 +18,8 @@ pub enum Normalization {
 }
 
 /// The two forms of the L2 penalty that the course uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum RegForm {
     /// ½·λ·ΣW², gradient λ·W.
     #[default]
@@ -35,7 +39,8 @@ impl RegForm {
 }
 
 /// What is minimised over the scores.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Objective {
     /// The cross-entropy of their softmax.
     #[default]
@@ -45,7 +50,7 @@ pub enum Objective {
 }
 
 /// Dropout after every hidden layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HiddenDropout {
     /// The probability to **drop** an element; `1 − p` of the course's `dropout_keep_ratio`.
     pub drop: f64,
@@ -54,7 +59,7 @@ pub struct HiddenDropout {
 }
 
 /// A net without its numbers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
     /// D: features of a sample.
     pub inputs: usize,

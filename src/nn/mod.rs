@@ -6,6 +6,8 @@
 //! | [`model`], [`two_layer`] | nets of any depth, with their loss and gradients; the two-layer net of assignment 1 |
 //! | [`parameters`] | named tensors, weights first |
 //! | [`optim`] | `sgd_momentum`, `adam` and their like, in place |
+//! | [`feed`], [`schedule`], [`solver`] | batches, learning rates, training |
+//! | [`checkpoint`] | models and interrupted runs as files |
 //! | [`gradcheck`] | centred differences that know kinks |
 //! | [`notes`] | the worked examples of the course notes |
 //!
@@ -34,10 +36,14 @@
 //! ```
 
 mod architecture;
+pub mod checkpoint;
+pub mod feed;
 pub mod gradcheck;
 pub mod layers;
 pub mod model;
 pub mod notes;
 pub mod optim;
 pub mod parameters;
+pub mod schedule;
+pub mod solver;
 pub mod two_layer;

@@ -14,6 +14,7 @@ use crate::ops::cross_entropy::cross_entropy;
 use crate::ops::dropout::MaskKey;
 use crate::ops::elementwise::axpy;
 use crate::ops::hinge_loss::hinge_loss;
+use crate::ops::losses::Losses;
 use crate::ops::reduce::{Axis, argmax};
 use crate::rng::numpy::RandomState;
 use crate::tensor::Tensor;
@@ -135,12 +136,40 @@ impl FullyConnectedNet {
         Ok(self.forward(x, &mut norms, Mode::Test)?.scores)
     }
 
+    /// Where the parameters are.
+    pub fn device(&self) -> Device {
+        self.parameters.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device())
+    }
+
+    /// The loss (N) of each sample with `scores` (N × C) and label `y` (N), without the penalty.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they do not fit; [`Error::Device`] when the device fails.
+    pub fn losses(&self, scores: &Tensor, y: &Tensor) -> Result<Tensor> {
+        Ok(self.objective(scores, y)?.losses)
+    }
+
+    /// The class (N) with the largest of the `scores` (N × C) of every sample, the smallest of equal ones.
+    ///
+    /// # Errors
+    /// As [`Self::scores`].
+    pub fn classes(&self, scores: &Tensor) -> Result<Tensor> {
+        argmax(scores, Axis::Rows)
+    }
+
+    fn objective(&self, scores: &Tensor, y: &Tensor) -> Result<Losses> {
+        match self.architecture.objective {
+            Objective::Softmax => cross_entropy(scores, y),
+            Objective::Hinge(delta) => hinge_loss(scores, y, delta),
+        }
+    }
+
     /// The class with the largest score of every sample, the smallest of equal ones.
     ///
     /// # Errors
     /// As [`Self::scores`].
     pub fn predict(&self, x: &Tensor) -> Result<Tensor> {
-        argmax(&self.scores(x)?, Axis::Rows)
+        self.classes(&self.scores(x)?)
     }
 
     /// The loss of the samples `x` (N × D) with labels `y` (N) in training, penalty included, and its gradient.
@@ -169,10 +198,7 @@ impl FullyConnectedNet {
         let forward = self.forward(x, &mut norms, Mode::Train);
         self.norms = norms;
         let forward = forward?;
-        let found = match self.architecture.objective {
-            Objective::Softmax => cross_entropy(&forward.scores, y)?,
-            Objective::Hinge(delta) => hinge_loss(&forward.scores, y, delta)?,
-        };
+        let found = self.objective(&forward.scores, y)?;
         Ok((Loss::of(found.losses), self.backward(&found.gradient, forward)?))
     }
 

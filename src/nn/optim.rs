@@ -205,6 +205,16 @@ impl Optimizer {
         Ok(Self { states: states.collect::<Result<_>>()?, rule, count: 0 })
     }
 
+    /// After `count` steps that left `states`, those of each parameter.
+    pub(super) fn resume(rule: Rule, states: Vec<Vec<Tensor>>, count: u32) -> Self {
+        Self { rule, states, count }
+    }
+
+    /// What the rule remembers of each parameter.
+    pub fn states(&self) -> &[Vec<Tensor>] {
+        &self.states
+    }
+
     /// Moves all parameters, in place. `l2` is λ of the penalty ½·λ·ΣW² where `gradients` leave it out
     /// ([`FullyConnectedNet::data_loss`](super::model::FullyConnectedNet::data_loss)); only weights bear it.
     ///

@@ -1,9 +1,12 @@
 //! Elementwise nonlinearities and their gradients (course notes, "Commonly used activation functions").
 
+use serde::{Deserialize, Serialize};
+
 use crate::tolerance::Real;
 
 /// A nonlinearity f.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// max(0, x).
     Relu,

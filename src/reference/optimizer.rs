@@ -1,9 +1,12 @@
 //! Steps of gradient descent (course notes, "Parameter updates").
 
+use serde::{Deserialize, Serialize};
+
 use crate::tolerance::Real;
 
 /// How a gradient g moves a parameter w, with learning rate η. Squares and roots are of single elements.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// w −= ηg.
     Sgd,

@@ -11,6 +11,16 @@ pub fn seeded(seed: u64) -> impl Rng {
     ChaCha8Rng::seed_from_u64(seed)
 }
 
+/// The generator of one of many streams of a seed, told apart by three numbers.
+pub fn stream(seed: u64, which: [u64; 3]) -> impl Rng {
+    let words = [seed, which[0], which[1], which[2]];
+    let mut key = [0; 32];
+    for (bytes, word) in key.as_chunks_mut().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
 /// `n` numbers in [−1, 1), each exact in `f32`, so that every executor starts from the same values.
 pub fn reals(rng: &mut impl Rng, n: usize) -> Vec<f64> {
     (0..n).map(|_| f64::from(rng.random_range(-1.0f32..1.0))).collect()

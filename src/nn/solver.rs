@@ -1,0 +1,311 @@
+//! Training: batches, steps, evaluation, and when to stop.
+//!
+//! A step is recorded, not awaited: forward, backward and update of many steps are on the device before one loss is read. What a run does
+//! depends on its configuration, its seed and its device alone, so a run that was interrupted goes on as if it had not been.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::feed::{Feed, Order};
+use super::model::FullyConnectedNet;
+use super::optim::{Optimizer, Rule};
+use super::schedule::{Progress, Schedule};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Rows that are evaluated together.
+pub(crate) const EVALUATED: usize = 1024;
+
+/// Steps after which losses are read at the latest: the host notices a failure, and a run that diverges, this soon.
+const READ_EVERY: usize = 64;
+
+/// How to train.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// The update rule.
+    pub rule: Rule,
+    /// Its learning rate.
+    pub learning_rate: f64,
+    /// How that changes.
+    pub schedule: Schedule,
+    /// Steps in which it first rises from 0.
+    pub warmup: u64,
+    /// Rows of a batch.
+    pub batch_size: usize,
+    /// Passes over the training rows.
+    pub epochs: u64,
+    /// Steps after which the run ends, whatever the epochs.
+    pub max_steps: Option<u64>,
+    /// Epochs without a better validation accuracy after which the run ends.
+    pub patience: Option<u64>,
+    /// Seed of batches.
+    pub seed: u64,
+}
+
+/// Figures of a finished epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// Steps made since the run began.
+    pub step: u64,
+    /// The learning rate of its last step.
+    pub learning_rate: f64,
+    /// Mean loss of its batches, without the penalty.
+    pub train_loss: f64,
+    /// Share of right predictions on the rows watched, at most a thousand training rows, after the epoch.
+    pub train_accuracy: f64,
+    /// Mean loss of the validation rows, where there are any.
+    pub val_loss: Option<f64>,
+    /// Share of right predictions on the validation rows.
+    pub val_accuracy: Option<f64>,
+    /// Seconds it took, evaluation included.
+    pub seconds: f64,
+}
+
+/// What a run has reached: with the net and the optimizer, everything that it goes on from.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct History {
+    /// Finished epochs.
+    pub epochs: Vec<Epoch>,
+    /// The mean loss of every batch, without the penalty.
+    pub losses: Vec<f32>,
+    /// The epoch with the best validation accuracy, counted from 1; 0 before there is one.
+    pub best_epoch: u64,
+}
+
+impl History {
+    /// The best validation accuracy so far.
+    pub fn best_accuracy(&self) -> Option<f64> {
+        let best = self.epochs.iter().find(|epoch| epoch.epoch == self.best_epoch)?;
+        best.val_accuracy
+    }
+}
+
+/// What happens during a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Some steps are done, and their losses known.
+    Steps {
+        /// Where the run is.
+        at: Progress,
+        /// Mean loss of the steps since the last event.
+        loss: f64,
+    },
+    /// An epoch is finished, and evaluated.
+    Epoch(&'a Epoch),
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// All epochs are done.
+    Epochs,
+    /// [`Training::max_steps`] are done.
+    MaxSteps,
+    /// [`Training::patience`] ran out.
+    EarlyStopping,
+}
+
+/// A net in training.
+pub struct Solver {
+    /// The net.
+    pub net: FullyConnectedNet,
+    /// What the update rule remembers.
+    pub optimizer: Optimizer,
+    /// What the run has reached.
+    pub history: History,
+    /// The net of the best epoch, where validation rows say which.
+    pub best: Option<FullyConnectedNet>,
+    training: Training,
+}
+
+impl Solver {
+    /// Before the first step.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the configuration means nothing; [`Error::Device`] when the device has no memory for what the rule remembers.
+    pub fn new(net: FullyConnectedNet, training: Training) -> Result<Self> {
+        let positive = |what: &str, value: f64| {
+            if value > 0.0 && value.is_finite() {
+                return Ok(());
+            }
+            Err(Error::usage(format!("the {what} is {value}"), format!("give a {what} above 0")))
+        };
+        positive("learning rate", training.learning_rate)?;
+        positive("batch size", training.batch_size as f64)?;
+        let optimizer = Optimizer::new(training.rule, &net.parameters)?;
+        Ok(Self { net, optimizer, history: History::default(), best: None, training })
+    }
+
+    /// Changes how the run goes on: its length and learning rate, not its rule.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the rule is another, whose state the run does not have.
+    pub fn go_on_with(&mut self, training: Training) -> Result<()> {
+        if training.rule != self.training.rule {
+            return Err(Error::usage(
+                "an interrupted run goes on with its own update rule",
+                "leave the optimizer's options out, or start a new run",
+            ));
+        }
+        self.training = training;
+        Ok(())
+    }
+
+    /// How the net is trained.
+    pub fn training(&self) -> &Training {
+        &self.training
+    }
+
+    /// Trains until the run ends, from where it is. `watched` are a few training rows; `observe` may stop the run by an error.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the loss is no number any more, naming the step and the learning rate; whatever `observe` returns;
+    /// [`Error::Device`] when the device fails.
+    pub fn run(
+        &mut self,
+        train: &mut Feed<'_>,
+        watched: &mut Feed<'_>,
+        validation: Option<&mut Feed<'_>>,
+        observe: &mut dyn FnMut(&Self, &Event<'_>) -> Result<()>,
+    ) -> Result<Ended> {
+        let mut validation = validation;
+        let per_epoch = train.batches(self.training.batch_size);
+        let wanted = self.training.epochs * per_epoch;
+        let total = self.training.max_steps.map_or(wanted, |most| most.min(wanted));
+        loop {
+            let epoch = self.history.epochs.len() as u64;
+            let at = Progress { step: self.step(), per_epoch, total };
+            if at.step >= total {
+                return Ok(if total < wanted { Ended::MaxSteps } else { Ended::Epochs });
+            }
+            if let (Some(patience), 1..) = (self.training.patience, self.history.best_epoch)
+                && epoch - self.history.best_epoch >= patience
+            {
+                return Ok(Ended::EarlyStopping);
+            }
+            let started = Instant::now();
+            let train_loss = self.epoch(train, epoch, at, observe)?;
+            let (_, train_accuracy) = evaluate(&self.net, watched)?;
+            let validated = validation.as_deref_mut().map(|rows| evaluate(&self.net, rows)).transpose()?;
+            let step = self.step();
+            let last = Progress { step: step - 1, per_epoch, total };
+            let figures = Epoch {
+                epoch: epoch + 1,
+                step,
+                learning_rate: self.rate(last),
+                train_loss,
+                train_accuracy,
+                val_loss: validated.map(|(loss, _)| loss),
+                val_accuracy: validated.map(|(_, accuracy)| accuracy),
+                seconds: started.elapsed().as_secs_f64(),
+            };
+            let better = figures
+                .val_accuracy
+                .is_some_and(|accuracy| self.history.best_accuracy().is_none_or(|best| accuracy > best));
+            self.history.epochs.push(figures.clone());
+            if better {
+                self.history.best_epoch = figures.epoch;
+                self.best = Some(self.net.clone());
+            }
+            observe(self, &Event::Epoch(&figures))?;
+        }
+    }
+
+    fn step(&self) -> u64 {
+        self.history.losses.len() as u64
+    }
+
+    fn rate(&self, at: Progress) -> f64 {
+        self.training.schedule.rate(self.training.learning_rate, self.training.warmup, at)
+    }
+
+    /// The steps of one epoch; returns the mean loss of its batches.
+    fn epoch(
+        &mut self,
+        train: &mut Feed<'_>,
+        epoch: u64,
+        mut at: Progress,
+        observe: &mut dyn FnMut(&Self, &Event<'_>) -> Result<()>,
+    ) -> Result<f64> {
+        let order = Order::Shuffled { seed: self.training.seed, epoch };
+        let first = self.history.losses.len();
+        let mut unread = Vec::with_capacity(READ_EVERY);
+        train.each_batch(order, self.training.batch_size, |x, y| {
+            unread.push(self.one_step(x, y, at)?);
+            at.step += 1;
+            if unread.len() >= READ_EVERY || at.step == at.total {
+                let loss = self.read(&mut unread)?;
+                observe(self, &Event::Steps { at, loss })?;
+            }
+            Ok(at.step < at.total)
+        })?;
+        if !unread.is_empty() {
+            let loss = self.read(&mut unread)?;
+            observe(self, &Event::Steps { at, loss })?;
+        }
+        let losses = &self.history.losses[first..];
+        Ok(losses.iter().copied().map(f64::from).sum::<f64>() / losses.len().max(1) as f64)
+    }
+
+    /// Records one step; returns the losses of its rows, unread.
+    fn one_step(&mut self, x: &Tensor, y: &Tensor, at: Progress) -> Result<Tensor> {
+        // Masks are drawn by the step, which after an interruption is where it was.
+        self.net.step = at.step as u32;
+        let (loss, gradients) = self.net.data_loss(x, y)?;
+        let architecture = self.net.architecture();
+        let l2 = 2.0 * architecture.reg_form.factor(architecture.reg);
+        let rate = self.rate(at);
+        self.optimizer.step(&mut self.net.parameters, &gradients, rate, l2)?;
+        Ok(loss.losses().clone())
+    }
+
+    /// Reads the losses of some steps and returns their mean.
+    fn read(&mut self, unread: &mut Vec<Tensor>) -> Result<f64> {
+        let losses = Tensor::read_all(&unread.iter().collect::<Vec<_>>())?;
+        unread.clear();
+        let means: Vec<f64> = losses.iter().map(|rows| mean(rows)).collect();
+        for &loss in &means {
+            if !loss.is_finite() {
+                return Err(Error::usage(
+                    format!(
+                        "the loss of step {} is {loss}: the training diverged at a learning rate of {}",
+                        self.history.losses.len() + 1,
+                        self.training.learning_rate
+                    ),
+                    "lower --lr, use --warmup, or a preprocessing that keeps inputs near 0",
+                ));
+            }
+            self.history.losses.push(loss as f32);
+        }
+        Ok(mean(&means))
+    }
+}
+
+/// Mean loss, without the penalty, and share of right predictions over all rows of a feed.
+///
+/// # Errors
+/// [`Error::Device`] when the device fails.
+pub fn evaluate(net: &FullyConnectedNet, feed: &mut Feed<'_>) -> Result<(f64, f64)> {
+    let (mut found, rows) = (Vec::new(), feed.len());
+    feed.each_batch(Order::Given, EVALUATED, |x, y| {
+        let scores = net.scores(x)?;
+        found.push([net.losses(&scores, y)?, net.classes(&scores)?, y.clone()]);
+        Ok(true)
+    })?;
+    let read = Tensor::read_all(&found.iter().flatten().collect::<Vec<_>>())?;
+    let (mut loss, mut right) = (0.0, 0);
+    for batch in read.chunks_exact(3) {
+        loss += batch[0].iter().sum::<f64>();
+        right += batch[1].iter().zip(&batch[2]).filter(|(predicted, truth)| predicted == truth).count();
+    }
+    let count = rows.max(1) as f64;
+    Ok((loss / count, right as f64 / count))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
