@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 use crate::classify::knn::{Metric, Options, Weights};
 use crate::data::{self, Dataset, Limits, Source, TableOptions, TestRows};
@@ -50,7 +51,7 @@ impl DeviceArgs {
 }
 
 /// What is classified.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Args, Serialize, Deserialize)]
 pub(super) struct DataArgs {
     /// A CIFAR-10/100 binary folder, an idx folder (.gz or plain), an .npz, .csv, .tsv or libsvm file; by default the
     /// bundled Fashion-MNIST subset.

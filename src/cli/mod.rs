@@ -6,14 +6,17 @@ mod compare;
 mod cv;
 mod data;
 mod devices;
+mod eval;
 mod gradcheck;
 mod knn;
 mod merge;
 mod output;
+mod predict;
 mod save;
 mod shard;
 mod summary;
 mod trace;
+mod train;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -37,6 +40,12 @@ struct Cli {
 enum Command {
     /// Classify by the k nearest neighbours, exactly.
     Knn(Box<knn::Knn>),
+    /// Train an SVM, a softmax classifier or a multi-layer network.
+    Train(Box<train::Train>),
+    /// Classify rows by a trained model.
+    Predict(predict::Predict),
+    /// Score a trained model on labelled rows.
+    Eval(eval::Eval),
     /// List the devices that --device can name.
     Devices(devices::Devices),
     /// Prove every operation equal to its definition on a device.
@@ -75,6 +84,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         .try_init();
     match cli.command {
         Command::Knn(command) => command.run(),
+        Command::Train(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Eval(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Gradcheck(command) => command.run(),

@@ -147,6 +147,6 @@ pub(super) fn peak_memory_bytes() -> Option<u64> {
     None
 }
 
-fn mebibytes(bytes: u64) -> String {
+pub(super) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

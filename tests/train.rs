@@ -1,0 +1,256 @@
+//! `train`, `predict` and `eval` from the command line: what they write, that it repeats to the bit, and that an interrupted run goes
+//! on as if it had not been.
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+fn command(dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(cargo_bin("cs231n-gpu"));
+    command.current_dir(dir).args(arguments).env_remove("CS231N_GPU_DEVICE");
+    command
+}
+
+/// Runs and returns the JSON on standard output.
+fn json(dir: &Path, arguments: &[&str]) -> Value {
+    let output = command(dir, arguments).args(["--format", "json"]).output().expect("the program");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("a JSON document")
+}
+
+/// Runs what must be refused; returns exit code and message.
+fn refused(dir: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = command(dir, arguments).output().expect("the program");
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// A small net on few rows: a second at most.
+const SMALL: &[&str] =
+    &["--train-limit", "700", "--test-limit", "100", "--hidden", "24,12", "--batch-size", "50"];
+
+fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["train", "mlp"], SMALL, more].concat()
+}
+
+/// A history without the seconds, which are no result.
+fn history(run: &Path) -> Value {
+    let text = std::fs::read_to_string(run.join("history.json")).expect("a history");
+    let mut history: Value = serde_json::from_str(&text).expect("JSON");
+    for epoch in history["epochs"].as_array_mut().expect("epochs") {
+        epoch.as_object_mut().expect("an epoch").remove("seconds");
+    }
+    history
+}
+
+/// Devices of this machine, as `--device` names them.
+fn devices() -> Vec<&'static str> {
+    let gpu = common::open(cs231n_gpu::gpu::Options::default()).map(|_| "gpu");
+    ["cpu"].into_iter().chain(gpu).collect()
+}
+
+#[test]
+fn a_run_leaves_a_model_that_scores_what_the_summary_says() {
+    let dir = folder();
+    let summary =
+        json(dir.path(), &small(&["--epochs", "3", "--batchnorm", "--dropout", "0.1", "--device", "cpu"]));
+    let run = dir.path().join("runs/mlp-1");
+    for file in [
+        "config.toml",
+        "history.csv",
+        "history.json",
+        "model.safetensors",
+        "checkpoint.safetensors",
+        "report.html",
+    ] {
+        assert!(run.join(file).is_file(), "{file}");
+    }
+    assert_eq!(summary["epochs"], 3);
+    assert_eq!(summary["steps"], 3 * 630usize.div_ceil(50));
+    let accuracy = summary["test_accuracy"].as_f64().expect("an accuracy");
+    assert!(accuracy > 0.4, "{accuracy}");
+    let scored =
+        json(dir.path(), &["eval", "--model", "runs/mlp-1", "--test-limit", "100", "--device", "cpu"]);
+    assert_eq!(scored["accuracy"].as_f64(), Some(accuracy));
+    let predict = [
+        "predict",
+        "--model",
+        "runs/mlp-1/model.safetensors",
+        "--test-limit",
+        "100",
+        "--device",
+        "reference",
+    ];
+    let predicted = json(dir.path(), &predict);
+    let probabilities = json(dir.path(), &[&predict[..], &["--proba"]].concat());
+    for (class, row) in predicted["predicted"]
+        .as_array()
+        .expect("classes")
+        .iter()
+        .zip(probabilities["probabilities"].as_array().expect("rows"))
+    {
+        let row: Vec<f64> = row.as_array().expect("a row").iter().filter_map(Value::as_f64).collect();
+        assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-5);
+        let best = (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+        assert_eq!(best.map(|best| best as u64), class.as_u64());
+    }
+    // The configuration that was written gives the same run.
+    let config = run.join("config.toml");
+    let again =
+        ["train", "mlp", "--train-limit", "700", "--test-limit", "100", "--device", "cpu", "--config"];
+    json(dir.path(), &[&again[..], &[config.to_str().expect("a path")]].concat());
+    assert_eq!(history(&run), history(&dir.path().join("runs/mlp-2")));
+}
+
+#[test]
+fn linear_classifiers_train_too() {
+    let dir = folder();
+    for model in ["svm", "softmax"] {
+        let arguments = ["train", model, "--train-limit", "1000", "--epochs", "3", "--device", "cpu"];
+        let summary = json(dir.path(), &arguments);
+        assert!(
+            summary["test_accuracy"].as_f64().is_some_and(|accuracy| accuracy > 0.6),
+            "{model}: {summary}"
+        );
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_on_each_device() {
+    for device in devices() {
+        let dir = folder();
+        for _ in 0..2 {
+            json(dir.path(), &small(&["--epochs", "2", "--dropout", "0.2", "--device", device]));
+        }
+        let [one, two] = ["mlp-1", "mlp-2"].map(|run| dir.path().join("runs").join(run));
+        assert_eq!(history(&one), history(&two), "{device}");
+        let [one, two] = [one, two].map(|run| std::fs::read(run.join("model.safetensors")).expect("a model"));
+        assert!(one == two, "{device}");
+        json(dir.path(), &small(&["--epochs", "2", "--dropout", "0.2", "--device", device, "--seed", "1"]));
+        let other = std::fs::read(dir.path().join("runs/mlp-3/model.safetensors")).expect("a model");
+        assert!(one != other, "{device}: another seed");
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_bits() {
+    let options = [
+        "--epochs",
+        "8",
+        "--batchnorm",
+        "--dropout",
+        "0.2",
+        "--optimizer",
+        "adam",
+        "--lr-schedule",
+        "cosine",
+    ];
+    for device in devices() {
+        let dir = folder();
+        json(dir.path(), &small(&[&options[..], &["--device", device, "--run-dir", "whole"]].concat()));
+        let whole = std::fs::read(dir.path().join("whole/model.safetensors")).expect("a model");
+        let tries = if device == "cpu" { 20 } else { 3 };
+        for attempt in 0..tries {
+            let name = format!("killed-{attempt}");
+            let run = dir.path().join(&name);
+            // Later each time: in the first epoch, between epochs, while a checkpoint is written, after the end.
+            let mut patience = Duration::from_millis(30 + 37 * attempt);
+            let start = [&options[..], &["--device", device, "--run-dir", &name]].concat();
+            let mut arguments: Vec<String> = small(&start).into_iter().map(str::to_owned).collect();
+            for round in 0.. {
+                assert!(round < 100, "the run does not end");
+                let borrowed: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                let mut child = command(dir.path(), &borrowed)
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .expect("the program");
+                std::thread::sleep(patience);
+                let ended = child.try_wait().expect("a child");
+                child.kill().expect("a signal");
+                let status = child.wait().expect("a child");
+                if ended.is_some() {
+                    assert!(status.success(), "attempt {attempt}, round {round}");
+                    break;
+                }
+                if run.join("checkpoint.safetensors").is_file() {
+                    arguments =
+                        ["train", "mlp", "--resume", &name, "--device", device].map(str::to_owned).to_vec();
+                }
+                patience += Duration::from_millis(40);
+            }
+            let model = std::fs::read(run.join("model.safetensors")).expect("a model");
+            assert!(model == whole, "{device}, attempt {attempt}: other bits");
+            assert_eq!(history(&run), history(&dir.path().join("whole")));
+        }
+    }
+}
+
+#[test]
+fn early_stopping_keeps_the_best_epoch() {
+    let dir = folder();
+    let options = ["--epochs", "40", "--early-stopping", "2", "--lr", "0.01", "--device", "cpu"];
+    let summary = json(dir.path(), &small(&options));
+    assert_eq!(summary["ended"], "early_stopping");
+    let epochs = summary["epochs"].as_u64().expect("epochs");
+    assert_eq!(summary["best_epoch"].as_u64(), Some(epochs - 2));
+}
+
+#[test]
+fn options_that_mean_nothing_are_refused() {
+    let dir = folder();
+    for (arguments, part) in [
+        (vec!["train", "svm", "--hidden", "5"], "--hidden means nothing to svm"),
+        (vec!["train", "mlp", "--delta", "2"], "--delta means nothing to mlp"),
+        (vec!["train", "mlp", "--hidden", "0"], "hidden layer of 0"),
+        (vec!["train", "mlp", "--dropout", "1"], "--dropout is 1"),
+        (vec!["train", "mlp", "--lr", "0"], "learning rate is 0"),
+        (vec!["train", "mlp", "--lr", "-1"], "learning rate is -1"),
+        (vec!["train", "mlp", "--batch-size", "0"], "batch size is 0"),
+        (vec!["train", "mlp", "--val-fraction", "1"], "--val-fraction is 1"),
+        (vec!["train", "mlp", "--init", "zeros"], "no way to start weights"),
+        (vec!["train", "mlp", "--resume", "nowhere"], "holds no checkpoint"),
+        (vec!["train", "mlp", "--early-stopping", "2", "--val-fraction", "0"], "without validation rows"),
+    ] {
+        let (code, message) = refused(dir.path(), &arguments);
+        assert_eq!(code, 2, "{arguments:?}: {message}");
+        assert!(message.contains(part), "{arguments:?}: {message}");
+    }
+    let (code, message) =
+        refused(dir.path(), &small(&["--lr", "1e30", "--optimizer", "sgd", "--device", "cpu"]));
+    assert!(code == 2 && message.contains("diverged") && message.contains("lower --lr"), "{message}");
+}
+
+#[test]
+fn damaged_models_and_configurations_are_refused() {
+    let dir = folder();
+    json(dir.path(), &small(&["--epochs", "1", "--device", "cpu"]));
+    let model = std::fs::read(dir.path().join("runs/mlp-1/model.safetensors")).expect("a model");
+    let predict = ["predict", "--model", "damaged", "--device", "cpu"];
+    let mut nan = model.clone();
+    let end = nan.len();
+    nan[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    for (bytes, part) in [
+        (b"".to_vec(), "no safetensors file"),
+        (b"not a model at all".to_vec(), "no safetensors file"),
+        (model[..model.len() / 2].to_vec(), "no safetensors file"),
+        (nan, "NaN"),
+    ] {
+        std::fs::write(dir.path().join("damaged"), bytes).expect("a file");
+        let (code, message) = refused(dir.path(), &predict);
+        assert!(code == 3 && message.contains(part), "{part}: {message}");
+    }
+    std::fs::write(dir.path().join("bad.toml"), "hiden = [3]\n").expect("a file");
+    let (code, message) = refused(dir.path(), &["train", "mlp", "--config", "bad.toml"]);
+    assert!(code == 3 && message.contains("hiden"), "{message}");
+    let (code, message) = refused(dir.path(), &["train", "mlp", "--resume", "runs/mlp-1", "--epochs", "0"]);
+    assert!(code == 0 || message.contains("epochs"), "{message}");
+}
