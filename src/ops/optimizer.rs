@@ -169,7 +169,7 @@ fn operands(device: &Device, case: &Case) -> Result<([Input; 4], Step)> {
     let &[n] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let rule = rule(case)?;
     let mut rng = rng::seeded(case.seed);
-    let count = if (case.seed as usize ^ n) % 2 == 0 { 1 } else { 7 };
+    let count = if (case.seed as usize ^ n).is_multiple_of(2) { 1 } else { 7 };
     let mut state = || match (count, rule) {
         (1, _) => Input::of(device, &[n], &vec![0.0; n]),
         // v has a sign; sums of squares have none.
