@@ -405,9 +405,10 @@ mod tests {
             let (want, x) = formula(f64::from(i) / 500.0);
             let got = f64::from((x * x + 1.0).sqrt().ln() / (x.exp() + x.tanh()));
             assert!(compare(&[got], &[want]).ok(), "{x}: {}", compare(&[got], &[want]));
-            // And the bound means something: a few units in the last place where nothing cancels.
+            // And the bound means something: a few units in the last place where nothing cancels, and the logarithm's argument is
+            // beyond 2 (nearer to 1 a driver's may be off by 2⁻²¹, however small it is).
             let size = want.value.abs() + 1e-3;
-            assert!(x.abs() < 0.3 || x < -0.3 || want.error < 60.0 * EPSILON * size, "{x}: {want:?}");
+            assert!(x < 2.0 || want.error < 60.0 * EPSILON * size, "{x}: {want:?}");
         }
     }
 

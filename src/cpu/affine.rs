@@ -34,7 +34,7 @@ pub fn affine(
 }
 
 /// z = f(z + bias) in place, whole rows at a time.
-fn finish(z: &mut [f32], columns: usize, bias: Option<&[f32]>, f: impl Fn(f32) -> f32 + Sync) {
+fn finish(z: &mut [f32], columns: usize, bias: Option<&[f32]>, f: impl Fn(f32) -> f32 + Copy + Sync) {
     let Some(bias) = bias else { return map_in_place(z, f) };
     assert_eq!(bias.len(), columns, "affine: a bias for each column");
     let rows = (CHUNK / columns.max(1)).max(1);
@@ -42,7 +42,7 @@ fn finish(z: &mut [f32], columns: usize, bias: Option<&[f32]>, f: impl Fn(f32) -
         z,
         rows * columns.max(1),
         #[inline(always)]
-        |_, z| {
+        move |_, z| {
             for row in z.chunks_exact_mut(bias.len().max(1)) {
                 for (z, bias) in row.iter_mut().zip(bias) {
                     *z = f(*z + bias);

@@ -12,12 +12,13 @@ pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// Runs `work` on each piece of `out` of `length` elements, given where the piece begins; on the caller's thread where there is one piece.
-/// `work` is compiled for the machine's vectors: all that it calls must be inlined into it.
-pub(super) fn pieces(out: &mut [f32], length: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+/// `work` is compiled for the machine's vectors: all that it calls must be inlined into it, and what it captures should be values. Behind a
+/// reference the compiler must expect each store to change them, and often gives up on vector code.
+pub(super) fn pieces(out: &mut [f32], length: usize, work: impl Fn(usize, &mut [f32]) + Copy + Sync) {
     let one = |(i, piece): (usize, &mut [f32])| {
         vectorized(
             #[inline(always)]
-            || work(i * length, piece),
+            move || work(i * length, piece),
         );
     };
     if out.len() <= length {
@@ -28,13 +29,13 @@ pub(super) fn pieces(out: &mut [f32], length: usize, work: impl Fn(usize, &mut [
 }
 
 /// f(x) for every element.
-pub(super) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
+pub(super) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Copy + Sync) -> Vec<f32> {
     let mut out = vec![0.0; x.len()];
     pieces(
         &mut out,
         CHUNK,
         #[inline(always)]
-        |start, out| {
+        move |start, out| {
             for (out, &x) in out.iter_mut().zip(&x[start..]) {
                 *out = f(x);
             }
@@ -47,14 +48,14 @@ pub(super) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
 ///
 /// # Panics
 /// When the lengths differ.
-pub(super) fn zip(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
+pub(super) fn zip(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) -> Vec<f32> {
     assert_eq!(x.len(), y.len(), "an elementwise operation needs operands of one length");
     let mut out = vec![0.0; x.len()];
     pieces(
         &mut out,
         CHUNK,
         #[inline(always)]
-        |start, out| {
+        move |start, out| {
             for ((out, &x), &y) in out.iter_mut().zip(&x[start..]).zip(&y[start..]) {
                 *out = f(x, y);
             }
@@ -64,12 +65,12 @@ pub(super) fn zip(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> V
 }
 
 /// y = f(y) for every element.
-pub(super) fn map_in_place(y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+pub(super) fn map_in_place(y: &mut [f32], f: impl Fn(f32) -> f32 + Copy + Sync) {
     pieces(
         y,
         CHUNK,
         #[inline(always)]
-        |_, y| {
+        move |_, y| {
             for y in y {
                 *y = f(*y);
             }
@@ -81,13 +82,13 @@ pub(super) fn map_in_place(y: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
 ///
 /// # Panics
 /// When the lengths differ.
-pub(super) fn zip_in_place(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+pub(super) fn zip_in_place(x: &[f32], y: &mut [f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) {
     assert_eq!(x.len(), y.len(), "an elementwise operation needs operands of one length");
     pieces(
         y,
         CHUNK,
         #[inline(always)]
-        |start, y| {
+        move |start, y| {
             for (y, &x) in y.iter_mut().zip(&x[start..]) {
                 *y = f(x, *y);
             }

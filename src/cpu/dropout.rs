@@ -11,7 +11,7 @@ pub fn dropout(x: &[f32], dropout: &Dropout) -> Vec<f32> {
         &mut out,
         CHUNK,
         #[inline(always)]
-        |start, out| {
+        move |start, out| {
             let mut index = start as u32;
             for (out, &x) in out.iter_mut().zip(&x[start..]) {
                 let mask = if bits(words, index) >= threshold { scale } else { 0.0 };

@@ -157,7 +157,7 @@ impl<'a, const N: usize> Span<'a, N> {
     fn each(self, f: impl Fn(f32, f32, [f32; N]) -> (f32, [f32; N])) {
         vectorized(
             #[inline(always)]
-            || {
+            move || {
                 let n = self.w.len();
                 let gradient = &self.gradient[..n];
                 let mut state = self.state.map(|state| &mut state[..n]);
@@ -190,7 +190,7 @@ fn sweep<const N: usize>(
     let (shrunk, others) = span.split_at(decayed.count.min(n));
     shrunk.each(
         #[inline(always)]
-        |w, g, state| f(decayed.keep * w, g + decayed.l2 * w, state),
+        move |w, g, state| f(decayed.keep * w, g + decayed.l2 * w, state),
     );
     others.each(f);
 }
