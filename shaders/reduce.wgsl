@@ -208,12 +208,16 @@ fn columns(
     let width = GROUP / TEAM;
     let wide = (params.vectors + width - 1u) / width;
     let index = linear_index(group, groups);
-    let vector = index % wide * width + lane % width;
-    let column = min(vector, params.vectors - 1u) * 4u;
+    var across_columns = lane % width;
+    // A software adapter runs 8 neighbours at once: on lines of cache of their own they wait for memory together. (TEAM = 1: GROUP = 64.)
+    if TEAM == 1u && params.vectors >= 64u { across_columns = lane % 8u * 8u + lane / 8u; }
+    let vector = index % wide * width + across_columns;
+    let column = vector * 4u;
     let chunk = min(index / wide, params.chunks - 1u);
     let begin = chunk * params.chunk;
     let end = min(begin + params.chunk, params.length);
-    let mine = begin + lane / width;
+    // Where there are fewer columns, invocations have none.
+    let mine = select(end, begin + lane / width, vector < params.vectors);
     var state = together(lane, sweep_columns(column, mine, end, TEAM, vec4(0.0), false), width);
     var mean = vec4(0.0);
     if KIND == 1u {

@@ -9,15 +9,21 @@ use super::softmax::exponentials;
 /// When a label is not below `classes`.
 pub fn losses(scores: &[f32], labels: &[u32], classes: usize) -> (Vec<f32>, Vec<f32>) {
     let scale = 1.0 / labels.len() as f32;
-    lanes::losses(scores, labels, classes, |scores, label, gradient| {
-        let label = label[0] as usize;
-        let [max, total] = exponentials(scores, gradient);
-        let inverse = 1.0 / total;
-        let of_label = (gradient[label] * inverse - 1.0) * scale;
-        for e in gradient.iter_mut() {
-            *e *= inverse * scale;
-        }
-        gradient[label] = of_label;
-        total.ln() - (scores[label] - max)
-    })
+    lanes::losses(
+        scores,
+        labels,
+        classes,
+        #[inline(always)]
+        |scores, label, gradient| {
+            let label = label[0] as usize;
+            let [max, total] = exponentials(scores, gradient);
+            let inverse = 1.0 / total;
+            let of_label = (gradient[label] * inverse - 1.0) * scale;
+            for e in gradient.iter_mut() {
+                *e *= inverse * scale;
+            }
+            gradient[label] = of_label;
+            total.ln() - (scores[label] - max)
+        },
+    )
 }

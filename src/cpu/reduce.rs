@@ -12,7 +12,12 @@ use crate::reference::reduce::Axis;
 /// Σ x of each line; 0 for none.
 pub fn sum(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
     if axis == Axis::Rows {
-        return by_row(x, shape, |row| sum_of(row, 0.0, |x| x));
+        return by_row(
+            x,
+            shape,
+            #[inline(always)]
+            |row| sum_of(row, 0.0, |x| x),
+        );
     }
     let Some(plan) = Plan::of(shape) else { return vec![0.0; shape[1]] };
     let sums = plan.parts(
@@ -29,7 +34,12 @@ pub fn sum(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
 /// The maximum of each line of at least one element; NaN where there is one.
 pub fn max(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
     if axis == Axis::Rows {
-        return by_row(x, shape, |row| largest(row, larger));
+        return by_row(
+            x,
+            shape,
+            #[inline(always)]
+            |row| largest(row, larger),
+        );
     }
     let Some(plan) = Plan::of(shape) else { return Vec::new() };
     let maxima = plan.parts(
@@ -80,10 +90,15 @@ pub fn argmax(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<u32> {
 pub fn moments(x: &[f32], shape: [usize; 2], axis: Axis) -> (Vec<f32>, Vec<f32>) {
     if axis == Axis::Rows {
         let n = shape[1] as f32;
-        let each = by_row(x, shape, |row| {
-            let mean = sum_of(row, 0.0, |x| x) / n;
-            (mean, sum_of(row, mean, |x| (x - mean) * (x - mean)) / n)
-        });
+        let each = by_row(
+            x,
+            shape,
+            #[inline(always)]
+            |row| {
+                let mean = sum_of(row, 0.0, |x| x) / n;
+                (mean, sum_of(row, mean, |x| (x - mean) * (x - mean)) / n)
+            },
+        );
         return each.into_iter().unzip();
     }
     let Some(plan) = Plan::of(shape) else { return (Vec::new(), Vec::new()) };
@@ -113,6 +128,10 @@ pub fn moments(x: &[f32], shape: [usize; 2], axis: Axis) -> (Vec<f32>, Vec<f32>)
 /// Where a row has its first maximum.
 #[inline(always)]
 fn first_largest(row: &[f32]) -> u32 {
+    let above = |x: f32, best: f32| x > best || (x.is_nan() && !best.is_nan());
+    if row.len() < LANES {
+        return (1..row.len()).fold(0, |best, i| if above(row[i], row[best]) { i } else { best }) as u32;
+    }
     let max = largest(row, larger);
     let found = |x: f32| x == max || (x.is_nan() && max.is_nan());
     // Whole blocks without a branch for each element, then the one that has it.

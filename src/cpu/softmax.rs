@@ -19,10 +19,10 @@ pub(super) fn exponentials(scores: &[f32], out: &mut [f32]) -> [f32; 2] {
         f32::NEG_INFINITY,
         #[inline(always)]
         |scores| {
-            let exponentials = scores.map(
-                #[inline(always)]
-                |s| math::exp(s - max),
-            );
+            let mut exponentials = [0.0; LANES];
+            for (exponential, &score) in exponentials.iter_mut().zip(scores) {
+                *exponential = math::exp(score - max);
+            }
             add(&mut sums, &exponentials, |e| e);
             exponentials
         },
@@ -32,12 +32,18 @@ pub(super) fn exponentials(scores: &[f32], out: &mut [f32]) -> [f32; 2] {
 
 /// e^(s − max s) / Σ e^(s − max s) of each row of `columns` scores.
 pub fn forward(scores: &[f32], columns: usize) -> Vec<f32> {
-    by_row(scores, scores, columns, |scores, _, out| {
-        let scale = 1.0 / exponentials(scores, out)[1];
-        for p in out {
-            *p *= scale;
-        }
-    })
+    by_row(
+        scores,
+        scores,
+        columns,
+        #[inline(always)]
+        |scores, _, out| {
+            let scale = 1.0 / exponentials(scores, out)[1];
+            for p in out {
+                *p *= scale;
+            }
+        },
+    )
 }
 
 /// p·(dout − Σ dout·p) of each row of `columns`.
@@ -46,23 +52,29 @@ pub fn forward(scores: &[f32], columns: usize) -> Vec<f32> {
 /// When the lengths differ.
 pub fn backward(dout: &[f32], probabilities: &[f32], columns: usize) -> Vec<f32> {
     assert_eq!(dout.len(), probabilities.len(), "the gradient of each probability");
-    by_row(dout, probabilities, columns, |dout, probabilities, out| {
-        let mut sums = [0.0; LANES];
-        let (blocks, rest) = dout.as_chunks::<LANES>();
-        let (p_blocks, p_rest) = probabilities.as_chunks::<LANES>();
-        for (dout, p) in blocks.iter().zip(p_blocks) {
-            for ((sum, &dout), &p) in sums.iter_mut().zip(dout).zip(p) {
+    by_row(
+        dout,
+        probabilities,
+        columns,
+        #[inline(always)]
+        |dout, probabilities, out| {
+            let mut sums = [0.0; LANES];
+            let (blocks, rest) = dout.as_chunks::<LANES>();
+            let (p_blocks, p_rest) = probabilities.as_chunks::<LANES>();
+            for (dout, p) in blocks.iter().zip(p_blocks) {
+                for ((sum, &dout), &p) in sums.iter_mut().zip(dout).zip(p) {
+                    *sum = dout.mul_add(p, *sum);
+                }
+            }
+            for ((sum, &dout), &p) in sums.iter_mut().zip(rest).zip(p_rest) {
                 *sum = dout.mul_add(p, *sum);
             }
-        }
-        for ((sum, &dout), &p) in sums.iter_mut().zip(rest).zip(p_rest) {
-            *sum = dout.mul_add(p, *sum);
-        }
-        let dot = fold(sums, |a, b| a + b);
-        for ((out, &dout), &p) in out.iter_mut().zip(dout).zip(probabilities) {
-            *out = p * (dout - dot);
-        }
-    })
+            let dot = fold(sums, |a, b| a + b);
+            for ((out, &dout), &p) in out.iter_mut().zip(dout).zip(probabilities) {
+                *out = p * (dout - dot);
+            }
+        },
+    )
 }
 
 /// `row(x, y, out)` for each row of `columns`.

@@ -8,7 +8,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
-use crate::tolerance::{Real, Worst};
+use crate::tolerance::Worst;
 use crate::{cpu, reference};
 
 const NAME: &str = "softmax";
@@ -109,7 +109,7 @@ fn operands(device: &Device, case: &Case) -> Result<(Input, Input)> {
     let mut values = rowwise::scores(&mut rng, shape);
     if is_backward(case)? {
         let probabilities = reference::softmax::forward(&values, shape[1]);
-        values = probabilities.into_iter().map(|p| f64::from(p.value() as f32)).collect();
+        values = probabilities.into_iter().map(|p| f64::from(p as f32)).collect();
     }
     Ok((Input::of(device, &shape, &values)?, Input::reals(device, &mut rng, &shape)?))
 }
