@@ -9,6 +9,7 @@ use cs231n_gpu::ops::batchnorm::{
 };
 use cs231n_gpu::ops::layernorm::{layernorm, layernorm_backward};
 use cs231n_gpu::ops::standardize::standardize;
+use cs231n_gpu::ops::take::Positions;
 use cs231n_gpu::reference::{self, batchnorm::graph};
 use cs231n_gpu::tolerance::{Tracked, compare};
 use cs231n_gpu::{Device, Tensor, rng};
@@ -312,10 +313,10 @@ fn a_row_that_is_not_there_is_refused_on_the_host_and_nan_on_an_adapter() {
             real(&device, &[rows, columns], &pixels.iter().copied().map(f64::from).collect::<Vec<_>>());
         for x in [bytes, floats] {
             let picks = Tensor::from_u32(&device, &[4], &[2, 3, 0, u32::MAX]).expect("picks");
-            match standardize(&x, &zero, &one, Some(&picks)) {
+            match standardize(&x, &zero, &one, Some(&Positions { all: &picks, range: 0..4 })) {
                 Err(error) => {
                     assert_ne!(device.kind(), "gpu");
-                    assert!(error.to_string().contains("row number 3 at position 1"), "{error}");
+                    assert!(error.to_string().contains("position 3 in 3 rows"), "{error}");
                 }
                 Ok(out) => {
                     assert_eq!(device.kind(), "gpu");
@@ -354,7 +355,7 @@ fn what_does_not_fit_is_refused() {
             layernorm(&x, &three, &two, EPSILON).map(drop),
             layernorm_backward(&three, &x, &x, &three).map(drop),
             standardize(&x, &two, &three, None).map(drop),
-            standardize(&x, &three, &three, Some(&two)).map(drop),
+            standardize(&x, &three, &three, Some(&Positions { all: &two, range: 0..2 })).map(drop),
             standardize(&integers, &three, &three, None).map(drop),
         ];
         for (i, result) in errors.into_iter().enumerate() {
