@@ -195,6 +195,34 @@ fn a_killed_run_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn images_are_augmented_alike_after_an_interruption_and_rows_are_refused() {
+    let options = ["--augment", "flip,shift:2", "--dropout", "0.1"];
+    for device in devices() {
+        let dir = folder();
+        let run =
+            |more: &[&str]| json(dir.path(), &small(&[&options[..], &["--device", device], more].concat()));
+        let whole = run(&["--epochs", "2", "--run-dir", "whole"]);
+        run(&["--epochs", "1", "--run-dir", "halves"]);
+        let on = ["train", "mlp", "--resume", "halves", "--epochs", "2", "--device", device];
+        json(dir.path(), &on);
+        let [one, two] = ["whole", "halves"].map(|run| dir.path().join(run));
+        assert_eq!(history(&one), history(&two), "{device}");
+        let plain = json(dir.path(), &small(&["--epochs", "2", "--dropout", "0.1", "--device", device]));
+        assert_ne!(whole["train_loss"], plain["train_loss"]);
+        if device == "gpu" {
+            // One launch more; an epoch has 13 steps, and losses are read and epochs evaluated alike.
+            let launches = |run: &Value| run["dispatches_per_step"].as_f64().expect("a number");
+            assert!((launches(&whole) - launches(&plain) - 1.0).abs() < 1e-9);
+        }
+    }
+    let dir = folder();
+    std::fs::write(dir.path().join("rows.csv"), "a,label\n1,0\n2,1\n3,0\n4,1\n5,0\n").expect("a file");
+    let (code, message) =
+        refused(dir.path(), &["train", "softmax", "--data", "rows.csv", "--augment", "flip"]);
+    assert!(code == 2 && message.contains("no images"), "{message}");
+}
+
+#[test]
 fn early_stopping_keeps_the_best_epoch() {
     let dir = folder();
     let options = ["--epochs", "40", "--early-stopping", "2", "--lr", "0.01", "--device", "cpu"];
@@ -217,6 +245,9 @@ fn options_that_mean_nothing_are_refused() {
         (vec!["train", "mlp", "--batch-size", "0"], "batch size is 0"),
         (vec!["train", "mlp", "--val-fraction", "1"], "--val-fraction is 1"),
         (vec!["train", "mlp", "--init", "zeros"], "no way to start weights"),
+        (vec!["train", "mlp", "--augment", "twirl"], "\"twirl\" is no change of images"),
+        (vec!["train", "mlp", "--augment", "flip,shift:-1"], "\"shift:-1\" is no change"),
+        (vec!["train", "softmax", "--augment", "shift:28"], "28 × 28 pixels by 28"),
         (vec!["train", "mlp", "--resume", "nowhere"], "holds no checkpoint"),
         (vec!["train", "mlp", "--early-stopping", "2", "--val-fraction", "0"], "without validation rows"),
     ] {

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
+use super::changes::Changes;
 use crate::cli::args::name_of;
 use crate::data::preprocess::Preprocess;
 use crate::error::{Error, Result};
@@ -103,6 +104,9 @@ options! {
     /// What is done to the columns first.
     #[arg(long, value_enum)]
     preprocess: PreprocessName,
+    /// Change the images of each batch at random: none, or flip, shift:PIXELS or both, like flip,shift:2.
+    #[arg(long, value_name = "CHANGES")]
+    augment: Changes,
 }
 
 /// Widths of hidden layers.
