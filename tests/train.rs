@@ -223,6 +223,33 @@ fn images_are_augmented_alike_after_an_interruption_and_rows_are_refused() {
 }
 
 #[test]
+fn balanced_weights_find_more_of_a_rare_class() {
+    let dir = folder();
+    // Of the rows where the two classes overlap, 7 in 40 are of the rare one.
+    let mut rows = "x,label\n".to_owned();
+    for i in 0..400 {
+        rows += &format!("{},{}\n", f64::from(i % 40) / 4.0, u8::from(i % 40 >= 30 && i % 3 == 0));
+    }
+    std::fs::write(dir.path().join("rows.csv"), rows).expect("a file");
+    let data = ["--data", "rows.csv", "--test-data", "rows.csv", "--device", "cpu"];
+    for model in ["svm", "softmax"] {
+        let found = |weight: &[&str]| {
+            let options = ["train", model, "--epochs", "60", "--lr", "0.05", "--run-dir", "run"];
+            let summary = json(dir.path(), &[&options[..], &data, weight].concat());
+            let run = history(&dir.path().join("run"));
+            let predicted = json(dir.path(), &[&["predict", "--model", "run"], &data[..]].concat());
+            let classes = predicted["predicted"].as_array().expect("classes");
+            let rare = classes.iter().filter(|class| class.as_u64() == Some(1)).count();
+            (rare, run, summary["objective"].as_str().expect("a formula").to_owned())
+        };
+        let (plain, balanced) = (found(&[]), found(&["--class-weight", "balanced"]));
+        assert!(balanced.0 > plain.0 + 20, "{model}: {} of 400, balanced {}", plain.0, balanced.0);
+        assert!(balanced.2.contains("weighted by class") && !plain.2.contains("weighted"), "{}", balanced.2);
+        assert_eq!(plain.1, found(&["--class-weight", "none"]).1, "{model}");
+    }
+}
+
+#[test]
 fn early_stopping_keeps_the_best_epoch() {
     let dir = folder();
     let options = ["--epochs", "40", "--early-stopping", "2", "--lr", "0.01", "--device", "cpu"];

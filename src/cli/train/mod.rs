@@ -1,6 +1,7 @@
 //! `train`: fit a classifier, show how it goes, keep what it reached.
 
 mod changes;
+mod class_weight;
 mod options;
 mod progress;
 mod report;
@@ -14,6 +15,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use self::changes::Changes;
+use self::class_weight::ClassWeightName;
 pub(super) use self::options::TrainOptions;
 use self::options::{
     ActivationName, InitName, OptimizerName, PreprocessName, RegFormName, ScheduleName, Widths,
@@ -109,6 +111,7 @@ impl Kind {
             batch_size: Some(100),
             epochs: Some(10),
             val_fraction: Some(0.1),
+            class_weight: Some(ClassWeightName::None),
             augment: Some(Changes::default()),
             preprocess: Some(if images { PreprocessName::Center } else { PreprocessName::Standardize }),
             ..TrainOptions::default()
@@ -131,7 +134,7 @@ impl Kind {
 
 impl Notes {
     /// The net before its first step.
-    fn net(&self, device: &Device, dataset: &Dataset) -> Result<FullyConnectedNet> {
+    fn net(&self, device: &Device, dataset: &Dataset, train_labels: &[u32]) -> Result<FullyConnectedNet> {
         let options = &self.options;
         let seed = self.data.seed;
         let dropout = options.dropout.filter(|&drop| drop > 0.0).map(|drop| HiddenDropout { drop, seed });
@@ -144,6 +147,7 @@ impl Notes {
                 Kind::Svm => Objective::Hinge(options.delta.unwrap_or(1.0)),
                 Kind::Softmax | Kind::Mlp => Objective::Softmax,
             },
+            class_weights: options.class_weight.and_then(|name| name.of(train_labels, dataset.classes.len())),
             reg: options.l2.unwrap_or(0.0),
             reg_form: options.reg_form(),
             ..Architecture::new(dataset.train.features(), hidden, dataset.classes.len())
@@ -242,7 +246,7 @@ impl Train {
         let opened = self.device.open()?;
         let loaded = start.elapsed().as_secs_f64();
         let parts = Parts::new(&dataset, &notes)?;
-        let net = notes.net(&opened.device, &dataset)?;
+        let net = notes.net(&opened.device, &dataset, &parts.train_labels)?;
         let columns = notes.options.preprocessing().learn(parts.train.view());
         let model = Model { net, columns, classes: dataset.classes.clone(), image: dataset.image };
         let solver = Solver::new(model.net.clone(), notes.training(self.fast_dev_run, dataset.image)?)?;
