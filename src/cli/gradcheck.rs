@@ -124,7 +124,8 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn text(report: &Report) -> String {
     let other = report.device.kind != "reference";
-    let mut headers = vec!["checked", "in", "numbers", "kinks", "relative error", "beyond rounding", "at", "verdict"];
+    let mut headers =
+        vec!["checked", "in", "numbers", "kinks", "relative error", "beyond rounding", "at", "verdict"];
     if other {
         headers.extend(["error on device", "of allowed"]);
     }
