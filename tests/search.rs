@@ -110,3 +110,49 @@ fn what_is_not_sane_is_named_with_what_to_look_at() {
     assert!(text.contains("FAILED") && text.contains("look at"), "{text}");
     refused(dir.path(), &["sanity", "svm", "--hidden", "5"], "--hidden means nothing to svm");
 }
+
+#[test]
+fn folds_are_scored_and_summed_up() {
+    let dir = folder();
+    let arguments = few(&["cv", "softmax", "--folds", "4"], &["--epochs", "3"]);
+    let found = json(dir.path(), &arguments);
+    let results = found["results"].as_array().expect("folds");
+    assert_eq!(results.len(), 4);
+    let accuracies: Vec<f64> = results.iter().filter_map(|fold| fold["accuracy"].as_f64()).collect();
+    assert!(
+        results.iter().all(|fold| fold["rows"] == 150 && fold["train_rows"] == 450 && fold["epochs"] == 3)
+    );
+    let mean = accuracies.iter().sum::<f64>() / 4.0;
+    let variance = accuracies.iter().map(|accuracy| (accuracy - mean).powi(2)).sum::<f64>() / 4.0;
+    assert!((found["mean"].as_f64().expect("a mean") - mean).abs() < 1e-12 && mean > 0.6);
+    assert!((found["deviation"].as_f64().expect("a deviation") - variance.sqrt()).abs() < 1e-12);
+    assert_eq!(timeless(json(dir.path(), &arguments)), timeless(found.clone()));
+    let shuffled = json(dir.path(), &[&arguments[..], &["--shuffle"]].concat());
+    assert!(
+        shuffled["shuffled"] == true && shuffled["results"][0]["accuracy"] != found["results"][0]["accuracy"]
+    );
+    let csv = run(dir.path(), &[&arguments[..], &["--format", "csv"]].concat());
+    let csv = String::from_utf8_lossy(&csv.stdout).into_owned();
+    assert!(csv.starts_with("fold,") && csv.lines().count() == 5, "{csv}");
+    let text = run(dir.path(), &arguments);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("mean ± deviation"));
+    assert_eq!(message(&text).lines().filter(|line| line.starts_with("fold ")).count(), 4);
+    assert!(std::fs::read_dir(dir.path()).expect("a folder").next().is_none(), "cv leaves no files");
+}
+
+#[test]
+fn a_fold_that_diverges_is_a_result() {
+    let dir = folder();
+    let options = ["--lr", "1e30", "--optimizer", "sgd", "--folds", "2"];
+    let found = json(dir.path(), &few(&["cv", "mlp"], &options));
+    assert!(found["results"][0]["diverged"] == true && found["mean"].is_null(), "{found}");
+}
+
+#[test]
+fn cross_validations_that_mean_nothing_are_refused() {
+    let dir = folder();
+    refused(dir.path(), &["cv", "svm", "--folds", "1"], "no row is left");
+    refused(dir.path(), &["cv", "svm", "--train-limit", "3", "--folds", "5"], "3 rows do not make 5 folds");
+    refused(dir.path(), &["cv", "svm", "--val-fraction", "0.2"], "--val-fraction means nothing");
+    refused(dir.path(), &["cv", "svm", "--early-stopping", "2"], "--early-stopping would choose");
+}

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod compare;
+mod cross_validate;
 mod cv;
 mod data;
 mod devices;
@@ -12,6 +13,7 @@ mod knn;
 mod merge;
 mod output;
 mod predict;
+mod runs;
 mod sanity;
 mod save;
 mod shard;
@@ -45,6 +47,8 @@ enum Command {
     Train(Box<train::Train>),
     /// Check before a long training that loss, gradient, capacity and learning rate are sane.
     Sanity(Box<sanity::Sanity>),
+    /// Cross-validate one configuration of a classifier.
+    Cv(Box<cross_validate::CrossValidate>),
     /// Classify rows by a trained model.
     Predict(predict::Predict),
     /// Score a trained model on labelled rows.
@@ -89,6 +93,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Knn(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Sanity(command) => command.run(),
+        Command::Cv(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Devices(command) => command.run(),
