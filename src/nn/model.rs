@@ -1,4 +1,4 @@
-//! The fully connected net: {affine – [normalisation] – activation – [dropout]} × (L − 1) – affine – loss.
+//! The fully connected net: {affine – \[normalisation\] – activation – \[dropout\]} × (L − 1) – affine – loss.
 
 pub use super::architecture::{Architecture, HiddenDropout, Init, Normalization, Objective, RegForm};
 use super::layers::{

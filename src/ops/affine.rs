@@ -35,7 +35,7 @@ pub static OP: Op = Op {
     check,
 };
 
-/// f(x·w + b): yᵢⱼ = f(Σₚ xᵢₚ·wₚⱼ + bⱼ), with `x` [N, D], `w` [D, C] and `bias` [C]; returns [N, C]. NaN stays NaN.
+/// f(x·w + b): yᵢⱼ = f(Σₚ xᵢₚ·wₚⱼ + bⱼ), with `x` [N, D], `w` [D, C] and `bias` \[C\]; returns [N, C]. NaN stays NaN.
 ///
 /// Gradients from ∂L/∂y (course notes, "Backpropagation", vectorised operations), with dz the gradient of
 /// [`activation_backward`](super::activation::activation_backward) at y: dx = dz·wᵀ and dw = xᵀ·dz, products with a transposed operand

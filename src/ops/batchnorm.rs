@@ -45,13 +45,13 @@ pub enum Backward {
 pub struct Gradients {
     /// In the shape of x.
     pub dx: Tensor,
-    /// [D].
+    /// \[D\].
     pub dgamma: Tensor,
-    /// [D].
+    /// \[D\].
     pub dbeta: Tensor,
 }
 
-/// out = γ·(x − μ)/√(σ² + ε) + β with the mean μ and the biased variance σ² of every column of `x` [N, D]; γ and β are [D].
+/// out = γ·(x − μ)/√(σ² + ε) + β with the mean μ and the biased variance σ² of every column of `x` [N, D]; γ and β are \[D\].
 ///
 /// With `running`, those moments become momentum·old + (1 − momentum)·batch in the same launch. A single row has σ² = 0, so that out = β. No
 /// rows have mean and variance 0, and leave the running moments alone. NaN in a column spoils that column alone. Source: Ioffe & Szegedy

@@ -35,7 +35,7 @@ static LOSS: Loss = Loss {
 
 static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/cross_entropy.wgsl"));
 
-/// Lᵢ = log Σⱼ e^(sⱼ − max s) − (s_y − max s), natural logarithm, for each row of `scores` [N, C] with its label y in `labels` [N]
+/// Lᵢ = log Σⱼ e^(sⱼ − max s) − (s_y − max s), natural logarithm, for each row of `scores` [N, C] with its label y in `labels` \[N\]
 /// (integers below C), and the gradient of their mean, (p − 1_y) / N.
 ///
 /// A row with a NaN, or whose largest score is infinite, has a NaN loss and gradient. Labels on an adapter are not checked, since that

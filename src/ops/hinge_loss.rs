@@ -38,7 +38,7 @@ static LOSS: Loss = Loss {
 
 static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/hinge_loss.wgsl"));
 
-/// Lᵢ = Σ_{j≠y} max(0, sⱼ − s_y + Δ), after Weston & Watkins, for each row of `scores` [N, C] with its label y in `labels` [N] (integers
+/// Lᵢ = Σ_{j≠y} max(0, sⱼ − s_y + Δ), after Weston & Watkins, for each row of `scores` [N, C] with its label y in `labels` \[N\] (integers
 /// below C), and a sub-gradient of their mean: 1/N where a margin is above 0 (not where it is 0), and at y minus their number over N.
 ///
 /// A row with a NaN, or with an undefined margin of infinite scores, has a NaN loss and gradient. Labels on an adapter are not checked,

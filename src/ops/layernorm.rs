@@ -14,7 +14,7 @@ use crate::{cpu, reference};
 const NAME: &str = "layernorm";
 const REALS: &str = "real tensors";
 
-/// out = γ·(x − μ)/√(σ² + ε) + β with the mean μ and the biased variance σ² of every row of `x` [N, D]; γ and β are [D].
+/// out = γ·(x − μ)/√(σ² + ε) + β with the mean μ and the biased variance σ² of every row of `x` [N, D]; γ and β are \[D\].
 ///
 /// The statistics are [2, N]. A row of one feature has σ² = 0, so that out = β. NaN in a row spoils that row alone. Source: Ba, Kiros &
 /// Hinton (2016); assignment 2. Gradient: [`layernorm_backward`].

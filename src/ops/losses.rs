@@ -13,7 +13,7 @@ use crate::tolerance::{Tracked, Worst};
 /// The losses of a batch, and which way their mean goes down.
 #[derive(Debug, Clone)]
 pub struct Losses {
-    /// The loss of each row, [N].
+    /// The loss of each row, \[N\].
     pub losses: Tensor,
     /// The gradient of the mean of the losses in the scores, [N, C].
     pub gradient: Tensor,
@@ -34,7 +34,7 @@ pub(super) fn shape(op: &'static str, scores: &Tensor) -> Result<[usize; 2]> {
     }
 }
 
-/// The losses of `scores` [N, C] with `labels` [N], by the definition, the CPU path or the kernel.
+/// The losses of `scores` [N, C] with `labels` \[N\], by the definition, the CPU path or the kernel.
 pub(super) fn of_labels(
     op: &'static str,
     scores: &Tensor,

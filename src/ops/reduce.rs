@@ -44,7 +44,7 @@ enum Kind {
     Argmax,
 }
 
-/// Σ x along the rows or the columns of `x` [N, D]: [N] or [D]. A sum of nothing is 0. Gradient: dout of its line for every element.
+/// Σ x along the rows or the columns of `x` [N, D]: \[N\] or \[D\]. A sum of nothing is 0. Gradient: dout of its line for every element.
 ///
 /// # Errors
 /// [`Error::Shape`] when `x` is no real matrix; [`Error::Device`] when the device fails.
@@ -52,7 +52,7 @@ pub fn sum(x: &Tensor, axis: Axis) -> Result<Tensor> {
     run(x, axis, Kind::Sum, None).map(|(sum, _)| sum)
 }
 
-/// The maximum of each row or column of `x` [N, D]: [N] or [D]. NaN where there is one, as `np.max`. Gradient: dout of its line for the
+/// The maximum of each row or column of `x` [N, D]: \[N\] or \[D\]. NaN where there is one, as `np.max`. Gradient: dout of its line for the
 /// element at [`argmax`], 0 for others.
 ///
 /// # Errors
@@ -61,7 +61,7 @@ pub fn max(x: &Tensor, axis: Axis) -> Result<Tensor> {
     run(x, axis, Kind::Max, None).map(|(max, _)| max)
 }
 
-/// Where each row or column of `x` [N, D] has its first maximum: integers, [N] or [D]. A NaN is the maximum, and the first one counts, as
+/// Where each row or column of `x` [N, D] has its first maximum: integers, \[N\] or \[D\]. A NaN is the maximum, and the first one counts, as
 /// in `np.argmax`.
 ///
 /// # Errors
@@ -70,7 +70,7 @@ pub fn argmax(x: &Tensor, axis: Axis) -> Result<Tensor> {
     run(x, axis, Kind::Argmax, None).map(|(at, _)| at)
 }
 
-/// The mean μ and the biased variance Σ(x − μ)²/n of each row or column of `x` [N, D]: [N] or [D] each. In two passes, because
+/// The mean μ and the biased variance Σ(x − μ)²/n of each row or column of `x` [N, D]: \[N\] or \[D\] each. In two passes, because
 /// E\[x²\] − μ² cancels. Gradient: ∂μ/∂x = 1/n, ∂σ²/∂x = 2(x − μ)/n.
 ///
 /// # Errors

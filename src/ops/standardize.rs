@@ -38,15 +38,15 @@ pub static OP: Op = Op {
     check,
 };
 
-/// outᵢⱼ = (xᵣⱼ − shiftⱼ)·scaleⱼ for `x` [N, D], real or u8, and `shift`, `scale` [D]; r is the i-th of the `rows` (M of them), or i without `rows`.
+/// outᵢⱼ = (xᵣⱼ − shiftⱼ)·scaleⱼ for `x` [N, D], real or u8, and `shift`, `scale` \[D\]; r is the i-th of the `rows` (M of them), or i without `rows`.
 /// Returns real [M or N, D].
 ///
 /// One sweep makes a training batch of resident u8 data. Gradient: dout·scale, where x is real and all rows are taken. Source: course
 /// notes, "Data preprocessing".
 ///
 /// # Errors
-/// [`Error::Shape`] when shapes, types or devices differ, or a row number on the host is not below N; on an adapter such a row becomes NaN.
-/// [`Error::Device`] when the device fails.
+/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ, or a row number on the host is not below N; on an adapter such a row becomes NaN.
+/// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn standardize(
     x: &Tensor,
     shift: &Tensor,

@@ -38,7 +38,7 @@ pub static OP: Op = Op {
 /// A range of a vector of positions: one batch of a shuffled epoch, say.
 #[derive(Debug, Clone)]
 pub struct Positions<'a> {
-    /// Positions [P], integers.
+    /// Positions \[P\], integers.
     pub all: &'a Tensor,
     /// Those that count.
     pub range: Range<usize>,
@@ -66,7 +66,7 @@ impl Positions<'_> {
     }
 }
 
-/// The integers of `x` [N] at `positions`: as many as the range is long. On the host a position that is not below N is refused;
+/// The integers of `x` \[N\] at `positions`: as many as the range is long. On the host a position that is not below N is refused;
 /// on an adapter, where it is not looked at, it gives the largest integer.
 ///
 /// # Errors

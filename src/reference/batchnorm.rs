@@ -73,7 +73,7 @@ pub fn test<T: Real>(x: &[T], gamma: &[T], beta: &[T], moments: &[T], epsilon: f
     matrix(rows, columns, |i, j| gamma[j] * ((x[i * columns + j] - mean[j]) * inverse[j]) + beta[j])
 }
 
-/// [`test`] with the moments of x itself.
+/// [`test()`] with the moments of x itself.
 pub fn train<T: Real>(x: &[T], gamma: &[T], beta: &[T], epsilon: f64) -> Normalized<T> {
     let moments = moments(x, gamma.len());
     let out = test(x, gamma, beta, &moments, epsilon);
@@ -118,15 +118,15 @@ pub struct Node<T> {
 pub struct Graph<T> {
     /// x [N, D].
     pub x: Node<T>,
-    /// μ [D].
+    /// μ \[D\].
     pub mean: Node<T>,
-    /// σ² [D].
+    /// σ² \[D\].
     pub variance: Node<T>,
     /// x̂ [N, D].
     pub normalized: Node<T>,
-    /// γ [D].
+    /// γ \[D\].
     pub gamma: Node<T>,
-    /// β [D].
+    /// β \[D\].
     pub beta: Node<T>,
     /// out [N, D], whose gradient is what comes in.
     pub out: Node<T>,
@@ -147,7 +147,7 @@ impl<T> Graph<T> {
     }
 }
 
-/// The whole graph for x [N, D], γ [D], β [D] and the gradient of the output: every value, then every gradient. [`Graph::nodes`] has the
+/// The whole graph for x [N, D], γ \[D\], β \[D\] and the gradient of the output: every value, then every gradient. [`Graph::nodes`] has the
 /// formulas. Source: assignment 2, `batchnorm_backward`; Ioffe & Szegedy §3.
 pub fn graph<T: Real>(dout: &[T], x: &[T], gamma: &[T], beta: &[T], epsilon: f64) -> Graph<T> {
     let columns = gamma.len();

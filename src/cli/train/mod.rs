@@ -39,6 +39,7 @@ const WATCHED: usize = 1000;
 
 /// Train a classifier and keep it with its curves and its configuration.
 #[derive(Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(super) struct Train {
     /// What to train.
     #[arg(value_enum)]
