@@ -55,6 +55,16 @@ pub enum Error {
         /// What may help on this machine.
         hint: String,
     },
+    /// A training whose loss is no number any more.
+    #[error("the loss of step {step} is {loss}: the training diverged at a learning rate of {learning_rate}")]
+    Diverged {
+        /// The step, counted from 1.
+        step: usize,
+        /// Its loss.
+        loss: f64,
+        /// The learning rate of the run.
+        learning_rate: f64,
+    },
     /// A correctness check failed.
     #[error("{failed} of {total} checks failed")]
     Check {
@@ -99,6 +109,9 @@ impl Error {
             | Self::Usage { hint, .. }
             | Self::Data { hint, .. }
             | Self::Device { hint, .. } => Some(hint.as_str()).filter(|hint| !hint.is_empty()),
+            Self::Diverged { .. } => {
+                Some("lower --lr, use --warmup, or a preprocessing that keeps inputs near 0")
+            }
             Self::Io { .. } | Self::Check { .. } => None,
         }
     }
@@ -107,7 +120,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Check { .. } => 1,
-            Self::Shape { .. } | Self::Usage { .. } => 2,
+            Self::Shape { .. } | Self::Usage { .. } | Self::Diverged { .. } => 2,
             Self::Data { .. } | Self::Io { .. } => 3,
             Self::Device { .. } => 4,
         }

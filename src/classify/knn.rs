@@ -151,14 +151,18 @@ pub struct CrossValidation {
     pub certificate: Certificate,
 }
 
+/// Mean and (population) standard deviation, `np.mean` and `np.std`.
+pub(crate) fn mean_and_deviation(folds: &[f64]) -> (f64, f64) {
+    let mean = folds.iter().sum::<f64>() / folds.len() as f64;
+    let variance = folds.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / folds.len() as f64;
+    (mean, variance.sqrt())
+}
+
 impl CrossValidation {
     /// Mean and (population) standard deviation over the folds for the k at `position`, as the course's plot shows
     /// them.
     pub fn summary(&self, position: usize) -> (f64, f64) {
-        let folds = &self.accuracies[position];
-        let mean = folds.iter().sum::<f64>() / folds.len() as f64;
-        let variance = folds.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / folds.len() as f64;
-        (mean, variance.sqrt())
+        mean_and_deviation(&self.accuracies[position])
     }
 
     /// Position of the k with the best mean accuracy; the smallest such k when several tie.

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod compare;
+mod cross_validate;
 mod cv;
 mod data;
 mod devices;
@@ -12,6 +13,8 @@ mod knn;
 mod merge;
 mod output;
 mod predict;
+mod runs;
+mod sanity;
 mod save;
 mod shard;
 mod summary;
@@ -42,6 +45,10 @@ enum Command {
     Knn(Box<knn::Knn>),
     /// Train an SVM, a softmax classifier or a multi-layer network.
     Train(Box<train::Train>),
+    /// Check before a long training that loss, gradient, capacity and learning rate are sane.
+    Sanity(Box<sanity::Sanity>),
+    /// Cross-validate one configuration of a classifier.
+    Cv(Box<cross_validate::CrossValidate>),
     /// Classify rows by a trained model.
     Predict(predict::Predict),
     /// Score a trained model on labelled rows.
@@ -85,6 +92,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     match cli.command {
         Command::Knn(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::Sanity(command) => command.run(),
+        Command::Cv(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Devices(command) => command.run(),

@@ -17,6 +17,23 @@ pub(super) enum Format {
     Json,
 }
 
+/// How the tables of a command are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum TableFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+    /// The table alone.
+    Csv,
+}
+
+/// A share as people read it.
+pub(super) fn percent(share: Option<f64>) -> Option<String> {
+    share.map(|share| format!("{:.2} %", 100.0 * share))
+}
+
 /// Prints `text`. A closed pipe (`cs231n-gpu … | head`) is not an error.
 pub(super) fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();

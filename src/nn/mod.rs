@@ -9,6 +9,7 @@
 //! | [`feed`], [`schedule`], [`solver`] | batches, learning rates, training |
 //! | [`checkpoint`] | models and interrupted runs as files |
 //! | [`gradcheck`] | centred differences that know kinks |
+//! | [`sanity`] | what to look at before a long training |
 //! | [`notes`] | the worked examples of the course notes |
 //!
 //! There is no tape: a layer's forward pass returns what its backward pass consumes. Everything runs on whatever [`Device`](crate::Device) its
@@ -44,6 +45,7 @@ pub mod model;
 pub mod notes;
 pub mod optim;
 pub mod parameters;
+pub mod sanity;
 pub mod schedule;
 pub mod solver;
 pub mod two_layer;

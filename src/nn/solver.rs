@@ -189,7 +189,7 @@ impl Solver {
     /// Trains until the run ends, from where it is. `watched` are a few training rows; `observe` may stop the run by an error.
     ///
     /// # Errors
-    /// [`Error::Usage`] when the loss is no number any more, naming the step and the learning rate; whatever `observe` returns;
+    /// [`Error::Diverged`] when the loss is no number any more, naming the step and the learning rate; whatever `observe` returns;
     /// [`Error::Device`] when the device fails.
     pub fn run(
         &mut self,
@@ -239,6 +239,25 @@ impl Solver {
             }
             observe(self, &Event::Epoch(&figures))?;
         }
+    }
+
+    /// [`Self::run`], which `enough` may end after an epoch; then there is no other reason, and the run can go on.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_until(
+        &mut self,
+        train: &mut Feed<'_>,
+        watched: &mut Feed<'_>,
+        validation: Option<&mut Feed<'_>>,
+        enough: &mut dyn FnMut(&Epoch) -> bool,
+    ) -> Result<Option<Ended>> {
+        let mut stopped = false;
+        let ended = self.run(train, watched, validation, &mut |_, event| {
+            stopped = matches!(event, Event::Epoch(epoch) if enough(epoch));
+            if stopped { Err(Error::usage("enough", "")) } else { Ok(()) }
+        });
+        if stopped { Ok(None) } else { ended.map(Some) }
     }
 
     fn step(&self) -> u64 {
@@ -298,14 +317,11 @@ impl Solver {
         let means: Vec<f64> = losses.iter().map(|rows| mean(rows)).collect();
         for &loss in &means {
             if !loss.is_finite() {
-                return Err(Error::usage(
-                    format!(
-                        "the loss of step {} is {loss}: the training diverged at a learning rate of {}",
-                        self.history.losses.len() + 1,
-                        self.training.learning_rate
-                    ),
-                    "lower --lr, use --warmup, or a preprocessing that keeps inputs near 0",
-                ));
+                return Err(Error::Diverged {
+                    step: self.history.losses.len() + 1,
+                    loss,
+                    learning_rate: self.training.learning_rate,
+                });
             }
             self.history.losses.push(loss as f32);
         }

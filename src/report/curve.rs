@@ -4,6 +4,7 @@ mod lines;
 
 use plotters::prelude::*;
 
+use crate::classify::knn::mean_and_deviation;
 use crate::error::{Error, Result};
 pub use lines::{Line, lines, thinned_by};
 
@@ -73,9 +74,8 @@ pub fn cross_validation(title: &str, ks: &[usize], accuracies: &[Vec<f64>]) -> R
         let summary: Vec<(f64, f64, f64)> = points
             .iter()
             .map(|&(k, folds)| {
-                let mean = folds.iter().sum::<f64>() / folds.len() as f64;
-                let variance = folds.iter().map(|a| (a - mean).powi(2)).sum::<f64>() / folds.len() as f64;
-                (k, mean, variance.sqrt())
+                let (mean, deviation) = mean_and_deviation(folds);
+                (k, mean, deviation)
             })
             .collect();
         chart.draw_series(LineSeries::new(

@@ -37,6 +37,11 @@ impl RandomState {
         Self { words, next: WORDS, gaussian: None }
     }
 
+    /// [`Self::new`] of the 64 bits of a seed, folded: the legacy generator takes 32.
+    pub fn folded(seed: u64) -> Self {
+        Self::new((seed ^ (seed >> 32)) as u32)
+    }
+
     /// The next 32 bits.
     pub fn next_u32(&mut self) -> u32 {
         if self.next == WORDS {

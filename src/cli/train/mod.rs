@@ -6,6 +6,7 @@ mod options;
 mod progress;
 mod report;
 mod run_dir;
+mod setup;
 mod summary;
 
 use std::path::PathBuf;
@@ -21,16 +22,16 @@ use self::options::{
     ActivationName, InitName, OptimizerName, PreprocessName, RegFormName, ScheduleName, Widths,
 };
 use self::progress::Reporter;
-use self::run_dir::RunDir;
+pub(super) use self::run_dir::RunDir;
+pub(super) use self::setup::{Feeds, Setup};
 use self::summary::{Seconds, TrainSummary};
-use super::args::{DataArgs, DeviceArgs, name_of};
+use super::args::{DataArgs, name_of};
 use super::output::{self, Format};
 use super::summary::{DataFacts, DeviceFacts, peak_memory_bytes};
 use crate::data::{Dataset, ImageShape, split};
 use crate::device::{Device, Opened};
 use crate::error::{Error, Result};
 use crate::nn::checkpoint::{self, Model};
-use crate::nn::feed::Feed;
 use crate::nn::model::{Architecture, FullyConnectedNet, HiddenDropout, Init, Objective};
 use crate::nn::solver::{Event, Solver, Training};
 use crate::report::confusion::Confusion;
@@ -48,14 +49,7 @@ pub(super) struct Train {
     #[arg(value_enum)]
     model: Kind,
     #[command(flatten)]
-    data: DataArgs,
-    #[command(flatten)]
-    device: DeviceArgs,
-    #[command(flatten)]
-    options: TrainOptions,
-    /// Read options from a TOML file; those of the command line come before them.
-    #[arg(long, value_name = "TOML")]
-    config: Option<PathBuf>,
+    setup: Setup,
     /// Print every option as it would be used, as TOML, and stop.
     #[arg(long)]
     print_config: bool,
@@ -90,10 +84,10 @@ pub(super) enum Kind {
 
 /// What a run needs to be gone on with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Notes {
-    model: Kind,
-    data: DataArgs,
-    options: TrainOptions,
+pub(super) struct Notes {
+    pub(super) model: Kind,
+    pub(super) data: DataArgs,
+    pub(super) options: TrainOptions,
     overfit_batches: Option<usize>,
 }
 
@@ -134,13 +128,13 @@ impl Kind {
 }
 
 impl Notes {
-    /// The net before its first step.
-    fn net(&self, device: &Device, dataset: &Dataset, train_labels: &[u32]) -> Result<FullyConnectedNet> {
+    /// What the net is, without its numbers. Weights of the classes are those of `train_labels`.
+    pub(super) fn architecture(&self, dataset: &Dataset, train_labels: &[u32]) -> Architecture {
         let options = &self.options;
         let seed = self.data.seed;
         let dropout = options.dropout.filter(|&drop| drop > 0.0).map(|drop| HiddenDropout { drop, seed });
         let hidden = options.hidden.as_ref().map_or(&[][..], |widths| &widths.0);
-        let architecture = Architecture {
+        Architecture {
             activation: options.activation_function(),
             normalization: options.normalization(),
             dropout,
@@ -152,18 +146,22 @@ impl Notes {
             reg: options.l2.unwrap_or(0.0),
             reg_form: options.reg_form(),
             ..Architecture::new(dataset.train.features(), hidden, dataset.classes.len())
-        };
-        let init = options.init.map_or(Init::He, |name| name.0);
-        // The legacy generator takes 32 bits of a seed.
-        FullyConnectedNet::new(
-            device,
-            architecture,
-            init,
-            &mut RandomState::new((seed ^ (seed >> 32)) as u32),
-        )
+        }
     }
 
-    fn training(&self, fast_dev_run: bool, image: Option<ImageShape>) -> Result<Training> {
+    /// How its weights start.
+    pub(super) fn init(&self) -> Init {
+        self.options.init.map_or(Init::He, |name| name.0)
+    }
+
+    /// The net before its first step.
+    fn net(&self, device: &Device, dataset: &Dataset, train_labels: &[u32]) -> Result<FullyConnectedNet> {
+        let mut random = RandomState::folded(self.data.seed);
+        FullyConnectedNet::new(device, self.architecture(dataset, train_labels), self.init(), &mut random)
+    }
+
+    /// How it is trained.
+    pub(super) fn training(&self, fast_dev_run: bool, image: Option<ImageShape>) -> Result<Training> {
         let options = &self.options;
         Ok(Training {
             rule: options.rule(),
@@ -181,15 +179,16 @@ impl Notes {
 }
 
 /// The rows of a run.
-struct Parts {
-    train: Rows,
-    train_labels: Vec<u32>,
-    validation: Rows,
+pub(super) struct Parts {
+    pub(super) train: Rows,
+    pub(super) train_labels: Vec<u32>,
+    pub(super) validation: Rows,
     validation_labels: Vec<u32>,
 }
 
 impl Parts {
-    fn new(dataset: &Dataset, notes: &Notes) -> Result<Self> {
+    /// The rows that the options of a run hold out, and the others.
+    pub(super) fn new(dataset: &Dataset, notes: &Notes) -> Result<Self> {
         let fraction = notes.options.val_fraction.unwrap_or(0.0);
         let (mut train, validation) = split::holdout(dataset.train.len(), fraction, Some(notes.data.seed))?;
         if let Some(batches) = notes.overfit_batches {
@@ -201,13 +200,18 @@ impl Parts {
                 "lower --val-fraction, or give more rows",
             ));
         }
+        Ok(Self::of(dataset, &train, &validation))
+    }
+
+    /// These of the training rows.
+    pub(super) fn of(dataset: &Dataset, train: &[usize], validation: &[usize]) -> Self {
         let labels = |rows: &[usize]| rows.iter().map(|&row| dataset.train_labels[row]).collect();
-        Ok(Self {
-            train: dataset.train.gather(&train),
-            train_labels: labels(&train),
-            validation: dataset.train.gather(&validation),
-            validation_labels: labels(&validation),
-        })
+        Self {
+            train: dataset.train.gather(train),
+            train_labels: labels(train),
+            validation: dataset.train.gather(validation),
+            validation_labels: labels(validation),
+        }
     }
 }
 
@@ -231,25 +235,16 @@ impl Train {
         if let Some(dir) = &resumed {
             return self.resume(dir, start);
         }
-        let dataset = self.data.load()?;
-        let file = self.config.as_deref().map(TrainOptions::read).transpose()?.unwrap_or_default();
-        let options = self.options.clone().or(file).or(self.model.defaults(&dataset));
-        options.check(self.model)?;
+        let dataset = self.setup.data.load()?;
+        let mut notes = self.setup.notes(self.model, &dataset)?;
         if self.print_config {
-            return output::print(&options.to_toml()?);
+            return output::print(&notes.options.to_toml()?);
         }
-        let notes = Notes {
-            model: self.model,
-            data: self.data.clone(),
-            options,
-            overfit_batches: self.overfit_batches,
-        };
-        let opened = self.device.open()?;
+        notes.overfit_batches = self.overfit_batches;
+        let opened = self.setup.device.open()?;
         let loaded = start.elapsed().as_secs_f64();
         let parts = Parts::new(&dataset, &notes)?;
-        let net = notes.net(&opened.device, &dataset, &parts.train_labels)?;
-        let columns = notes.options.preprocessing().learn(parts.train.view());
-        let model = Model { net, columns, classes: dataset.classes.clone(), image: dataset.image };
+        let model = notes.model(&opened.device, &dataset, &parts, notes.columns(&parts))?;
         let solver = Solver::new(model.net.clone(), notes.training(self.fast_dev_run, dataset.image)?)?;
         let dir = RunDir::create(self.run_dir.as_deref(), &name_of(self.model))?;
         dir.write_config(&notes.options.to_toml()?)?;
@@ -265,10 +260,10 @@ impl Train {
 
     /// Goes on from a run's checkpoint.
     fn resume(self, dir: &RunDir, start: Instant) -> Result<()> {
-        let opened = self.device.open()?;
+        let opened = self.setup.device.open()?;
         let (model, mut solver, mut notes): (Model, Solver, Notes) =
             checkpoint::load_run(&opened.device, dir.checkpoint())?;
-        notes.options = self.options.clone().or(notes.options);
+        notes.options = self.setup.options.clone().or(notes.options);
         notes.options.check(notes.model)?;
         solver.go_on_with(notes.training(self.fast_dev_run, model.image)?)?;
         let dataset = notes.data.load()?;
@@ -302,31 +297,14 @@ impl Train {
         let device = &opened.device;
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
-        let limit = self.device.memory_limit;
-        let mut train = Feed::new(device, parts.train.view(), &parts.train_labels, &model.columns, limit)?;
-        let watched = parts.train.len().min(WATCHED);
-        let mut few = Feed::new(
-            device,
-            parts.train.view().range(0..watched),
-            &parts.train_labels[..watched],
-            &model.columns,
-            limit,
-        )?;
-        let mut validation = match parts.validation.is_empty() {
-            true => None,
-            false => Some(Feed::new(
-                device,
-                parts.validation.view(),
-                &parts.validation_labels,
-                &model.columns,
-                limit,
-            )?),
-        };
+        let limit = self.setup.device.memory_limit;
+        let mut feeds = Feeds::new(device, parts, &model.columns, limit)?;
         seconds.upload = lap();
         let before = (solver.history.losses.len(), dispatches(device));
-        let mut reporter = Reporter::new(&solver, train.batches(solver.training().batch_size), train.len());
+        let mut reporter =
+            Reporter::new(&solver, feeds.train.batches(solver.training().batch_size), feeds.train.len());
         let base = model.clone();
-        let ended = solver.run(&mut train, &mut few, validation.as_mut(), &mut |solver, event| {
+        let ended = feeds.run(&mut solver, &mut |solver, event| {
             reporter.show(solver, event);
             if let Event::Epoch(_) = event {
                 checkpoint::save_run(dir.checkpoint(), &base, solver, notes)?;

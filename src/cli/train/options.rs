@@ -326,7 +326,7 @@ impl TrainOptions {
         }
     }
 
-    pub(super) fn preprocessing(&self) -> Preprocess {
+    pub(in crate::cli) fn preprocessing(&self) -> Preprocess {
         match self.preprocess {
             Some(PreprocessName::None) => Preprocess::None,
             Some(PreprocessName::Unit) => Preprocess::Unit,
@@ -337,7 +337,7 @@ impl TrainOptions {
     }
 
     /// Refuses options that mean nothing, and those that another model would take.
-    pub(super) fn check(&self, model: Kind) -> Result<()> {
+    pub(in crate::cli) fn check(&self, model: Kind) -> Result<()> {
         let refuse = |problem: String, hint: &str| Err(Error::usage(problem, hint));
         let named = name_of(model);
         if model != Kind::Mlp {
@@ -385,7 +385,7 @@ impl TrainOptions {
     }
 
     /// What is minimised, as a formula.
-    pub(super) fn objective(&self, model: Kind) -> String {
+    pub(in crate::cli) fn objective(&self, model: Kind) -> String {
         let data = match model {
             Kind::Svm => format!("mean Σ max(0, s_j − s_y + {})", self.delta.unwrap_or(1.0)),
             Kind::Softmax | Kind::Mlp => "mean cross-entropy of the softmax".to_owned(),

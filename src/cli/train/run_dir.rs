@@ -10,11 +10,11 @@ use crate::nn::solver::History;
 const RUNS: &str = "runs";
 
 /// A folder with a run's configuration, checkpoint, model, history and pictures.
-pub(super) struct RunDir(PathBuf);
+pub(in crate::cli) struct RunDir(PathBuf);
 
 impl RunDir {
     /// `path`, or the next free runs/NAME-N.
-    pub(super) fn create(path: Option<&Path>, name: &str) -> Result<Self> {
+    pub(in crate::cli) fn create(path: Option<&Path>, name: &str) -> Result<Self> {
         if let Some(path) = path {
             std::fs::create_dir_all(path).map_err(Error::io("create", path))?;
             return Ok(Self(path.to_owned()));
@@ -33,7 +33,7 @@ impl RunDir {
     }
 
     /// The folder of an interrupted run: a path, or `last` for the one under runs/ whose checkpoint is the newest.
-    pub(super) fn find(which: &str) -> Result<Self> {
+    pub(in crate::cli) fn find(which: &str) -> Result<Self> {
         if which != "last" {
             let dir = Self(PathBuf::from(which));
             return match dir.checkpoint().is_file() {
@@ -62,17 +62,17 @@ impl RunDir {
     }
 
     /// The best net.
-    pub(super) fn model(&self) -> PathBuf {
+    pub(in crate::cli) fn model(&self) -> PathBuf {
         self.file("model.safetensors")
     }
 
     /// A file of the run.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(in crate::cli) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Writes the configuration.
-    pub(super) fn write_config(&self, toml: &str) -> Result<()> {
+    pub(in crate::cli) fn write_config(&self, toml: &str) -> Result<()> {
         write::text(self.file("config.toml"), toml)
     }
 

@@ -16,6 +16,7 @@ mod nets;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::nn::model::Architecture;
 use crate::rng;
 use crate::tensor::Tensor;
 use crate::tolerance::{Chain, largest_error, relative_error, rounding_of_sum};
@@ -224,6 +225,11 @@ impl Problem {
                 format!("choose from {}", Self::names().join(", ")),
             ))
         })
+    }
+
+    /// A net of this architecture, shrunk to a few neurons in each layer, on inputs of a seed.
+    pub fn net(architecture: &Architecture, seed: u64) -> Self {
+        nets::small(architecture, seed)
     }
 
     /// Checks the gradient of every input numerically and, where `device` is not the reference, the device's gradient too.

@@ -61,6 +61,18 @@ pub(super) fn problem(name: &str, seed: u64) -> Option<Result<Problem>> {
     Some(Ok(of(name, architecture.clone(), architecture, seed)))
 }
 
+/// A net like this one with few neurons, whose every derivative can be checked, and with a penalty that shows.
+pub(super) fn small(architecture: &Architecture, seed: u64) -> Problem {
+    let small = Architecture {
+        inputs: architecture.inputs.min(FEATURES),
+        hidden: architecture.hidden.iter().map(|&width| width.min(6)).collect(),
+        classes: architecture.classes.min(CLASSES),
+        reg: REG,
+        ..architecture.clone()
+    };
+    of("fully_connected_net", small.clone(), small, seed)
+}
+
 /// The mistake that the course's two conventions invite: the loss has the penalty of one form, the gradient that of the other.
 #[cfg(test)]
 pub(super) fn with_the_penalty_of_the_other_form(seed: u64) -> Result<Problem> {
@@ -86,8 +98,9 @@ fn of(name: &'static str, evaluated: Architecture, differentiated: Architecture,
     });
     let inputs: Vec<_> = inputs.collect();
     let names: Vec<_> = inputs.iter().map(|input| input.name.clone()).collect();
-    let x = normals(&mut random, SAMPLES * FEATURES);
-    let y: Vec<_> = (0..SAMPLES).map(|i| (i * 7 % CLASSES) as u32).collect();
+    let (features, classes) = (evaluated.inputs, evaluated.classes);
+    let x = normals(&mut random, SAMPLES * features);
+    let y: Vec<_> = (0..SAMPLES).map(|i| (i * 7 % classes) as u32).collect();
     let chain = match evaluated.normalization {
         Normalization::None => Chain::Plain,
         _ => Chain::Normalized,
@@ -96,7 +109,7 @@ fn of(name: &'static str, evaluated: Architecture, differentiated: Architecture,
         let device = tensors.first().map_or(Device::Reference, Tensor::device);
         let named = names.iter().cloned().zip(tensors.iter().cloned()).collect();
         let net = FullyConnectedNet::from_parameters(architecture.clone(), named)?;
-        let x = Tensor::from_f64(&device, &[SAMPLES, FEATURES], &x)?;
+        let x = Tensor::from_f64(&device, &[SAMPLES, features], &x)?;
         Ok::<_, crate::Error>((net, x, Tensor::from_u32(&device, &[SAMPLES], &y)?))
     };
     let same = net.clone();

@@ -1,0 +1,106 @@
+//! What all commands that train share: their options, and the way from options and data to a net about to be trained.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Kind, Notes, Parts, TrainOptions, WATCHED};
+use crate::cli::args::{DataArgs, DeviceArgs};
+use crate::data::Dataset;
+use crate::data::preprocess::Columns;
+use crate::device::Device;
+use crate::error::Result;
+use crate::nn::checkpoint::Model;
+use crate::nn::feed::Feed;
+use crate::nn::solver::{Ended, Epoch, Event, Solver};
+
+/// What is trained on which data, where and how.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Setup {
+    #[command(flatten)]
+    pub(in crate::cli) data: DataArgs,
+    #[command(flatten)]
+    pub(in crate::cli) device: DeviceArgs,
+    #[command(flatten)]
+    pub(in crate::cli) options: TrainOptions,
+    /// Read options from a TOML file; those of the command line come before them.
+    #[arg(long, value_name = "TOML")]
+    config: Option<PathBuf>,
+}
+
+impl Setup {
+    /// What the command line says, the file where it says nothing, and the defaults of the model where neither does.
+    pub(in crate::cli) fn notes(&self, model: Kind, dataset: &Dataset) -> Result<Notes> {
+        let file = self.config.as_deref().map(TrainOptions::read).transpose()?.unwrap_or_default();
+        let options = self.options.clone().or(file).or(model.defaults(dataset));
+        options.check(model)?;
+        Ok(Notes { model, data: self.data.clone(), options, overfit_batches: None })
+    }
+}
+
+impl Notes {
+    /// What is done to a net's inputs, learned from the rows of `parts` for training.
+    pub(in crate::cli) fn columns(&self, parts: &Parts) -> Columns {
+        self.options.preprocessing().learn(parts.train.view())
+    }
+
+    /// The model before its first step.
+    pub(in crate::cli) fn model(
+        &self,
+        device: &Device,
+        dataset: &Dataset,
+        parts: &Parts,
+        columns: Columns,
+    ) -> Result<Model> {
+        let net = self.net(device, dataset, &parts.train_labels)?;
+        Ok(Model { net, columns, classes: dataset.classes.clone(), image: dataset.image })
+    }
+}
+
+/// The rows of a run on their way into its net.
+pub(in crate::cli) struct Feeds<'a> {
+    pub(super) train: Feed<'a>,
+    watched: Feed<'a>,
+    validation: Option<Feed<'a>>,
+}
+
+impl<'a> Feeds<'a> {
+    /// Feeds the rows of `parts`, their columns transformed by `columns`, under a limit of device memory.
+    pub(in crate::cli) fn new(
+        device: &Device,
+        parts: &'a Parts,
+        columns: &Columns,
+        memory_limit: Option<u64>,
+    ) -> Result<Self> {
+        let Parts { train, train_labels, validation, validation_labels } = parts;
+        let watched = train.len().min(WATCHED);
+        let feed = |rows, labels| Feed::new(device, rows, labels, columns, memory_limit);
+        let validation = match validation.is_empty() {
+            true => None,
+            false => Some(feed(validation.view(), validation_labels)?),
+        };
+        Ok(Self {
+            train: feed(train.view(), train_labels)?,
+            watched: feed(train.view().range(0..watched), &train_labels[..watched])?,
+            validation,
+        })
+    }
+
+    /// [`Solver::run`] on these rows.
+    pub(in crate::cli) fn run(
+        &mut self,
+        solver: &mut Solver,
+        observe: &mut dyn FnMut(&Solver, &Event<'_>) -> Result<()>,
+    ) -> Result<Ended> {
+        solver.run(&mut self.train, &mut self.watched, self.validation.as_mut(), observe)
+    }
+
+    /// [`Solver::run_until`] on these rows.
+    pub(in crate::cli) fn run_until(
+        &mut self,
+        solver: &mut Solver,
+        enough: &mut dyn FnMut(&Epoch) -> bool,
+    ) -> Result<Option<Ended>> {
+        solver.run_until(&mut self.train, &mut self.watched, self.validation.as_mut(), enough)
+    }
+}
