@@ -1,7 +1,8 @@
 // The softmax classifier's loss of every row, log(sum of exp(s - max)) - (s_y - max), and the gradient (p - 1_y) / N of their mean.
 //
 // Bytes per score at least 8 and a dozen FLOPs, so memory decides: one launch, which reads a row three times, the first time from memory
-// and then from cache, and writes its gradient once. Never -log(p), which overflows where p underflows.
+// and then from cache, and writes its gradient once. Never -log(p), which overflows where p underflows. With weights of the classes, that of
+// the label multiplies a row's loss and gradient, at one load a row.
 //
 // losses     TEAM = 1: an invocation has a row: for software adapters, where barriers and workgroup memory are slow, and for rows of a few
 //            classes, in which a workgroup would idle. TEAM = GROUP: a workgroup has a row, neighbours load neighbouring vectors, and
@@ -21,6 +22,8 @@ struct Params {
     scale: f32,
     // Of other losses.
     delta: f32,
+    // 1: each class has a weight, else 1 whatever the buffer holds.
+    weighted: u32,
 }
 
 //! unroll x 0..ALIGNED
@@ -52,7 +55,14 @@ fn within(value: vec4<f32>, at: u32) -> vec4<f32> {
 //! end
 @group(0) @binding(1) var<storage, read> labels: array<u32>;
 @group(0) @binding(2) var<storage, read_write> row_losses: array<f32>;
+@group(0) @binding(4) var<storage, read> weights: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
+
+// What the loss of a row and its gradient are multiplied by. A factor of 1 changes no bit, and the load costs nothing beside a row's.
+fn weight_of(label: u32) -> f32 {
+    if params.weighted == 0u { return 1.0; }
+    return weights[min(label, params.columns - 1u)];
+}
 
 var<workgroup> keys: array<u32, GROUP>;
 var<workgroup> sums: array<f32, GROUP>;
@@ -110,14 +120,16 @@ fn losses(
     let bad = key >= 0xff800000u || key <= 0x007fffffu || label >= params.columns;
     let poison = select(0u, 0x7fffffffu, bad);
     let inverse = 1.0 / total;
+    let weight = weight_of(label);
+    let scale = params.scale * weight;
     for (var at = mine; at < params.columns; at += 4u * TEAM) {
         let p = exp(load(start, at) - largest) * inverse;
         let of_label = select(vec4(0.0), vec4(1.0), vec4(at) + vec4(0u, 1u, 2u, 3u) == vec4(label));
-        let slope = (p - of_label) * params.scale;
+        let slope = (p - of_label) * scale;
         store(start, at, bitcast<vec4<f32>>(bitcast<vec4<u32>>(slope) | vec4(poison)));
     }
     if lane % TEAM == 0u {
-        let loss = log(total) - (score(start + min(label, params.columns - 1u)) - largest);
+        let loss = (log(total) - (score(start + min(label, params.columns - 1u)) - largest)) * weight;
         row_losses[row] = bitcast<f32>(bitcast<u32>(loss) | poison);
     }
 }

@@ -2,7 +2,8 @@
 // gradient of their mean: 1 / N where such a margin is above 0, at y minus their number over N.
 //
 // Bytes per score 8 and 5 FLOPs, so memory decides: one launch and one sweep, which reads a row and writes its gradient once. The
-// coefficient of y is known last; the invocation that has the vector with y writes it over the 0 that it put there.
+// coefficient of y is known last; the invocation that has the vector with y writes it over the 0 that it put there. With weights of the
+// classes, that of the label multiplies a row's loss and gradient, at one load a row.
 //
 // losses     TEAM = 1: an invocation has a row: for software adapters, where barriers and workgroup memory are slow, and for rows of a few
 //            classes, in which a workgroup would idle. TEAM = GROUP: a workgroup has a row, neighbours load neighbouring vectors, and
@@ -21,6 +22,8 @@ struct Params {
     // 1 / N.
     scale: f32,
     delta: f32,
+    // 1: each class has a weight, else 1 whatever the buffer holds.
+    weighted: u32,
 }
 
 //! unroll x 0..ALIGNED
@@ -49,7 +52,14 @@ fn store_one(at: u32, value: f32) { gradient[at] = value; }
 //! end
 @group(0) @binding(1) var<storage, read> labels: array<u32>;
 @group(0) @binding(2) var<storage, read_write> row_losses: array<f32>;
+@group(0) @binding(4) var<storage, read> weights: array<f32>;
 @group(1) @binding(0) var<uniform> params: Params;
+
+// What the loss of a row and its gradient are multiplied by. A factor of 1 changes no bit, and the load costs nothing beside a row's.
+fn weight_of(label: u32) -> f32 {
+    if params.weighted == 0u { return 1.0; }
+    return weights[min(label, params.columns - 1u)];
+}
 
 // A row's loss, violations and whether there was a NaN (1).
 var<workgroup> sums: array<vec3<f32>, GROUP>;
@@ -81,6 +91,8 @@ fn losses(
     let label = labels[row];
     let of_label = score(start + min(label, params.columns - 1u));
     let label_bits = bitcast<u32>(of_label);
+    let weight = weight_of(label);
+    let scale = params.scale * weight;
     // What else makes a margin NaN: the infinity of the label's score.
     let clash = vec4(select(label_bits, 0x7fffffffu, is_finite_bits(label_bits)));
     var excess = vec4(0.0);
@@ -98,7 +110,7 @@ fn losses(
         violations += coefficient;
         let wrong = ((bits & vec4(0x7fffffffu)) > vec4(0x7f800000u)) | (other & (bits == clash));
         spoilt |= select(vec4(0u), vec4(1u), wrong);
-        if real { store(start, at, coefficient * params.scale); }
+        if real { store(start, at, coefficient * scale); }
     }
     let flag = (spoilt.x | spoilt.y) | (spoilt.z | spoilt.w);
     let loss = (excess.x + excess.y) + (excess.z + excess.w);
@@ -106,11 +118,11 @@ fn losses(
     let all = sum_of(lane, vec3(loss, count, f32(flag)));
     if !real { return; }
     let poison = select(0u, 0x7fffffffu, all.z > 0.0);
-    if lane % TEAM == 0u { row_losses[row] = bitcast<f32>(bitcast<u32>(all.x) | poison); }
+    if lane % TEAM == 0u { row_losses[row] = bitcast<f32>(bitcast<u32>(all.x * weight) | poison); }
     if poison != 0u {
         let nan = vec4(bitcast<f32>(label_bits | poison));
         for (var at = mine; at < params.columns; at += 4u * TEAM) { store(start, at, nan); }
     } else if label / 4u % TEAM == lane % TEAM {
-        store_one(start + label, -all.y * params.scale);
+        store_one(start + label, -all.y * scale);
     }
 }

@@ -17,6 +17,7 @@ struct Params {
     scale: f32,
     // Of other losses.
     delta: f32,
+    weighted: u32,
 }
 
 //! unroll x 0..ALIGNED

@@ -3,8 +3,8 @@
 mod common;
 
 use cs231n_gpu::gpu::Options;
-use cs231n_gpu::ops::cross_entropy::cross_entropy;
-use cs231n_gpu::ops::hinge_loss::hinge_loss;
+use cs231n_gpu::ops::cross_entropy::{cross_entropy, cross_entropy_weighted};
+use cs231n_gpu::ops::hinge_loss::{hinge_loss, hinge_loss_weighted};
 use cs231n_gpu::ops::reduce::{Axis, argmax, max, moments, sum};
 use cs231n_gpu::ops::softmax::{softmax, softmax_backward};
 use cs231n_gpu::ops::squared_error::squared_error;
@@ -258,4 +258,47 @@ fn operands_that_do_not_fit_are_refused() {
     assert!(sum(&labels, Axis::Rows).is_err());
     let flat = scores.reshape(&[6]).expect("flat");
     assert!(sum(&flat, Axis::Rows).is_err() && softmax(&flat).is_err());
+}
+
+#[test]
+fn weights_of_classes_multiply_the_rows_of_their_class() {
+    for device in devices() {
+        for classes in WIDTHS {
+            let scores: Vec<f64> = (0..4 * classes).map(|i| (i * 7 % 11) as f64 / 4.0).collect();
+            let (scores, labels) = (matrix(&device, 4, &scores), integers(&device, &[0, 1, 2, 1]));
+            let losses = |weights: Option<[f32; 3]>| {
+                let weights = weights.map(|[zero, one, others]| {
+                    let mut all = vec![others; classes];
+                    (all[0], all[1]) = (zero, one);
+                    Tensor::from_f32(&device, &[classes], &all).expect("weights")
+                });
+                let both = match &weights {
+                    None => [cross_entropy(&scores, &labels), hinge_loss(&scores, &labels, 1.0)],
+                    Some(weights) => [
+                        cross_entropy_weighted(&scores, &labels, weights),
+                        hinge_loss_weighted(&scores, &labels, weights, 1.0),
+                    ],
+                };
+                both.map(|got| {
+                    let got = got.expect("losses");
+                    [values(&got.losses), values(&got.gradient)]
+                })
+            };
+            let plain = losses(None);
+            assert_eq!(losses(Some([1.0; 3])), plain, "weights of 1 change no bit");
+            // Powers of two, and 0, multiply without rounding; the mean stays one over 4 rows.
+            for (got, plain) in losses(Some([0.0, 2.0, 0.5])).iter().zip(&plain) {
+                for (got, plain) in got.iter().zip(plain) {
+                    let of_row = plain.len() / 4;
+                    for (i, (got, plain)) in got.iter().zip(plain).enumerate() {
+                        assert_eq!(*got, plain * [0.0, 2.0, 0.5, 2.0][i / of_row], "{}", device.kind());
+                    }
+                }
+            }
+            let few = Tensor::from_f32(&device, &[2], &[1.0; 2]).expect("weights");
+            assert!(cross_entropy_weighted(&scores, &labels, &few).is_err());
+            let ids = integers(&device, &vec![1; classes]);
+            assert!(hinge_loss_weighted(&scores, &labels, &ids, 1.0).is_err());
+        }
+    }
 }

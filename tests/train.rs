@@ -195,6 +195,61 @@ fn a_killed_run_goes_on_to_the_same_bits() {
 }
 
 #[test]
+fn images_are_augmented_alike_after_an_interruption_and_rows_are_refused() {
+    let options = ["--augment", "flip,shift:2", "--dropout", "0.1"];
+    for device in devices() {
+        let dir = folder();
+        let run =
+            |more: &[&str]| json(dir.path(), &small(&[&options[..], &["--device", device], more].concat()));
+        let whole = run(&["--epochs", "2", "--run-dir", "whole"]);
+        run(&["--epochs", "1", "--run-dir", "halves"]);
+        let on = ["train", "mlp", "--resume", "halves", "--epochs", "2", "--device", device];
+        json(dir.path(), &on);
+        let [one, two] = ["whole", "halves"].map(|run| dir.path().join(run));
+        assert_eq!(history(&one), history(&two), "{device}");
+        let plain = json(dir.path(), &small(&["--epochs", "2", "--dropout", "0.1", "--device", device]));
+        assert_ne!(whole["train_loss"], plain["train_loss"]);
+        if device == "gpu" {
+            // One launch more; an epoch has 13 steps, and losses are read and epochs evaluated alike.
+            let launches = |run: &Value| run["dispatches_per_step"].as_f64().expect("a number");
+            assert!((launches(&whole) - launches(&plain) - 1.0).abs() < 1e-9);
+        }
+    }
+    let dir = folder();
+    std::fs::write(dir.path().join("rows.csv"), "a,label\n1,0\n2,1\n3,0\n4,1\n5,0\n").expect("a file");
+    let (code, message) =
+        refused(dir.path(), &["train", "softmax", "--data", "rows.csv", "--augment", "flip"]);
+    assert!(code == 2 && message.contains("no images"), "{message}");
+}
+
+#[test]
+fn balanced_weights_find_more_of_a_rare_class() {
+    let dir = folder();
+    // Of the rows where the two classes overlap, 7 in 40 are of the rare one.
+    let mut rows = "x,label\n".to_owned();
+    for i in 0..400 {
+        rows += &format!("{},{}\n", f64::from(i % 40) / 4.0, u8::from(i % 40 >= 30 && i % 3 == 0));
+    }
+    std::fs::write(dir.path().join("rows.csv"), rows).expect("a file");
+    let data = ["--data", "rows.csv", "--test-data", "rows.csv", "--device", "cpu"];
+    for model in ["svm", "softmax"] {
+        let found = |weight: &[&str]| {
+            let options = ["train", model, "--epochs", "60", "--lr", "0.05", "--run-dir", "run"];
+            let summary = json(dir.path(), &[&options[..], &data, weight].concat());
+            let run = history(&dir.path().join("run"));
+            let predicted = json(dir.path(), &[&["predict", "--model", "run"], &data[..]].concat());
+            let classes = predicted["predicted"].as_array().expect("classes");
+            let rare = classes.iter().filter(|class| class.as_u64() == Some(1)).count();
+            (rare, run, summary["objective"].as_str().expect("a formula").to_owned())
+        };
+        let (plain, balanced) = (found(&[]), found(&["--class-weight", "balanced"]));
+        assert!(balanced.0 > plain.0 + 20, "{model}: {} of 400, balanced {}", plain.0, balanced.0);
+        assert!(balanced.2.contains("weighted by class") && !plain.2.contains("weighted"), "{}", balanced.2);
+        assert_eq!(plain.1, found(&["--class-weight", "none"]).1, "{model}");
+    }
+}
+
+#[test]
 fn early_stopping_keeps_the_best_epoch() {
     let dir = folder();
     let options = ["--epochs", "40", "--early-stopping", "2", "--lr", "0.01", "--device", "cpu"];
@@ -217,6 +272,9 @@ fn options_that_mean_nothing_are_refused() {
         (vec!["train", "mlp", "--batch-size", "0"], "batch size is 0"),
         (vec!["train", "mlp", "--val-fraction", "1"], "--val-fraction is 1"),
         (vec!["train", "mlp", "--init", "zeros"], "no way to start weights"),
+        (vec!["train", "mlp", "--augment", "twirl"], "\"twirl\" is no change of images"),
+        (vec!["train", "mlp", "--augment", "flip,shift:-1"], "\"shift:-1\" is no change"),
+        (vec!["train", "softmax", "--augment", "shift:28"], "28 × 28 pixels by 28"),
         (vec!["train", "mlp", "--resume", "nowhere"], "holds no checkpoint"),
         (vec!["train", "mlp", "--early-stopping", "2", "--val-fraction", "0"], "without validation rows"),
     ] {

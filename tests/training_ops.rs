@@ -6,6 +6,7 @@ mod common;
 use cs231n_gpu::gpu::Options;
 use cs231n_gpu::ops::activation::Activation;
 use cs231n_gpu::ops::affine::affine;
+use cs231n_gpu::ops::augment::{Augment, MOST_SHIFT, augment};
 use cs231n_gpu::ops::dropout::{Dropout, MaskKey, dropout};
 use cs231n_gpu::ops::elementwise::{add, axpy, maxout, maxout_backward, mul, scale};
 use cs231n_gpu::ops::matmul::{Transposed, matmul};
@@ -298,5 +299,38 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
             (values(&w), values(&state[0]), values(&state[1])),
             (vec![1.0; 2], vec![1.0; 2], vec![1.0; 2])
         );
+    }
+}
+
+#[test]
+fn augmented_images_keep_every_bit_that_they_keep() {
+    let key = MaskKey { seed: 5, step: 9, layer: 0 };
+    for device in devices() {
+        // A NaN, infinities, the smallest number and −0 among the pixels of 16 images of 2 × 4.
+        let mut pixels = vec![1.0; 128];
+        for image in pixels.chunks_exact_mut(8) {
+            image[..5].copy_from_slice(&[NAN, INFINITY, -INFINITY, f32::from_bits(1), -0.0]);
+        }
+        let x = Tensor::from_f32(&device, &[16, 8], &pixels).expect("images");
+        let flips = Augment { image: [1, 2, 4], flip: true, shift: 0, key };
+        let bits = |values: &[f64]| values.iter().map(|&v| (v as f32).to_bits()).collect::<Vec<_>>();
+        let got = values(&augment(&x, &flips).expect("flips"));
+        let mut flipped = 0;
+        for (got, image) in got.chunks_exact(8).zip(pixels.chunks_exact(8)) {
+            let image: Vec<f64> = image.iter().map(|&pixel| f64::from(pixel)).collect();
+            let mirrored: Vec<f64> =
+                image.chunks_exact(4).flat_map(|line| line.iter().rev().copied()).collect();
+            flipped += usize::from(bits(got) == bits(&mirrored));
+            assert!(bits(got) == bits(&image) || bits(got) == bits(&mirrored), "{}: {got:?}", device.kind());
+        }
+        assert!((1..16).contains(&flipped), "{flipped} of 16");
+        // Nothing to do is done by nothing.
+        let none = Augment { flip: false, ..flips };
+        assert_eq!(bits(&values(&augment(&x, &none).expect("nothing"))), bits(&values(&x)));
+        for wrong in [Augment { image: [1, 2, 3], ..flips }, Augment { shift: MOST_SHIFT + 1, ..flips }] {
+            assert!(matches!(augment(&x, &wrong), Err(Error::Shape { .. })), "{wrong:?}");
+        }
+        let labels = Tensor::from_u32(&device, &[16, 8], &[0; 128]).expect("integers");
+        assert!(augment(&labels, &flips).is_err());
     }
 }

@@ -103,7 +103,7 @@ impl CrossValidate {
             false => (0..rows).collect(),
         };
         let opened = self.setup.device.open()?;
-        let mut runs = Runs::new(notes.training(false).epochs * self.folds as u64);
+        let mut runs = Runs::new(notes.training(false, dataset.image)?.epochs * self.folds as u64);
         let mut results = Vec::with_capacity(self.folds);
         for (i, range) in ranges.into_iter().enumerate() {
             let held = &order[range.clone()];
@@ -147,9 +147,9 @@ impl CrossValidate {
     ) -> Result<Fold> {
         let start = Instant::now();
         let name = format!("fold {fold}/{}", self.folds);
-        let training = notes.training(false);
+        let training = notes.training(false, dataset.image)?;
         runs.begin(&name, training.epochs);
-        let model = notes.model(device, dataset, notes.columns(parts))?;
+        let model = notes.model(device, dataset, parts, notes.columns(parts))?;
         let mut feeds = Feeds::new(device, parts, &model.columns, self.setup.device.memory_limit)?;
         let mut solver = Solver::new(model.net, training)?;
         let ended = feeds.run_until(&mut solver, &mut |_| {

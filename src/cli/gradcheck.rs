@@ -124,7 +124,8 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn text(report: &Report) -> String {
     let other = report.device.kind != "reference";
-    let mut headers = vec!["checked", "in", "numbers", "kinks", "worst error", "at", "verdict"];
+    let mut headers =
+        vec!["checked", "in", "numbers", "kinks", "relative error", "beyond rounding", "at", "verdict"];
     if other {
         headers.extend(["error on device", "of allowed"]);
     }
@@ -138,6 +139,7 @@ fn text(report: &Report) -> String {
             finding.input.clone(),
             finding.numbers.to_string(),
             finding.kinks.len().to_string(),
+            format!("{:.1e}", finding.plain),
             format!("{:.1e}", finding.error),
             finding.at.clone(),
             finding.verdict.name().to_owned(),

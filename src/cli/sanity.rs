@@ -50,12 +50,13 @@ impl Sanity {
         let notes = self.setup.notes(self.model, &dataset)?;
         let opened = self.setup.device.open()?;
         let parts = Parts::new(&dataset, &notes)?;
-        let (architecture, columns) = (notes.architecture(&dataset), notes.columns(&parts));
+        let (architecture, columns) =
+            (notes.architecture(&dataset, &parts.train_labels), notes.columns(&parts));
         let subject = Subject {
             device: &opened.device,
             architecture: architecture.clone(),
             init: notes.init(),
-            training: notes.training(false),
+            training: notes.training(false, dataset.image)?,
             columns: &columns,
             rows: parts.train.view(),
             labels: &parts.train_labels,

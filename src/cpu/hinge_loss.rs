@@ -2,11 +2,18 @@
 
 use super::lanes::{self, Block, LANES, fold};
 
-/// Σ_{j≠y} max(0, sⱼ − s_y + Δ) of each row of `classes` scores, and the gradient of their mean.
+/// Σ_{j≠y} max(0, sⱼ − s_y + Δ) of each row of `classes` scores, times the weight of y where there are `weights`, and the gradient of
+/// their mean.
 ///
 /// # Panics
 /// When a label is not below `classes`.
-pub fn losses(scores: &[f32], labels: &[u32], classes: usize, delta: f32) -> (Vec<f32>, Vec<f32>) {
+pub fn losses(
+    scores: &[f32],
+    labels: &[u32],
+    classes: usize,
+    weights: Option<&[f32]>,
+    delta: f32,
+) -> (Vec<f32>, Vec<f32>) {
     let scale = 1.0 / labels.len() as f32;
     lanes::losses(
         scores,
@@ -15,6 +22,9 @@ pub fn losses(scores: &[f32], labels: &[u32], classes: usize, delta: f32) -> (Ve
         #[inline(always)]
         |scores, label, gradient| {
             let label = label[0] as usize;
+            // Without weights a factor of 1, which changes no bit.
+            let weight = weights.map_or(1.0, |weights| weights[label]);
+            let scale = scale * weight;
             let mut row = Row { of_label: scores[label], delta, scale, ..Row::default() };
             // The label has no margin of its own: what is before it and what is after.
             row.add(&scores[..label], &mut gradient[..label]);
@@ -24,7 +34,7 @@ pub fn losses(scores: &[f32], labels: &[u32], classes: usize, delta: f32) -> (Ve
             if loss.is_nan() {
                 gradient.fill(f32::NAN);
             }
-            loss
+            loss * weight
         },
     )
 }

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod affine;
+pub mod augment;
 pub mod batchnorm;
 pub(crate) mod chunks;
 mod columns;

@@ -75,6 +75,9 @@ pub struct Architecture {
     pub dropout: Option<HiddenDropout>,
     /// What is minimised.
     pub objective: Objective,
+    /// What the loss of a row is multiplied by, for each class, where they do not count alike; the mean stays one over all rows.
+    #[serde(default)]
+    pub class_weights: Option<Vec<f64>>,
     /// λ of the L2 penalty on the weights; biases, γ and β bear none.
     pub reg: f64,
     /// What λ multiplies.
@@ -92,6 +95,7 @@ impl Architecture {
             normalization: Normalization::None,
             dropout: None,
             objective: Objective::Softmax,
+            class_weights: None,
             reg: 0.0,
             reg_form: RegForm::Half,
         }

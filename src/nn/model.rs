@@ -10,10 +10,10 @@ use super::layers::{
 use super::parameters::Parameters;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::cross_entropy::cross_entropy;
+use crate::ops::cross_entropy::{cross_entropy, cross_entropy_weighted};
 use crate::ops::dropout::MaskKey;
 use crate::ops::elementwise::axpy;
-use crate::ops::hinge_loss::hinge_loss;
+use crate::ops::hinge_loss::{hinge_loss, hinge_loss_weighted};
 use crate::ops::losses::Losses;
 use crate::ops::reduce::{Axis, argmax};
 use crate::rng::numpy::RandomState;
@@ -28,6 +28,8 @@ const EPSILON: f64 = 1e-5;
 #[derive(Debug, Clone)]
 pub struct FullyConnectedNet {
     architecture: Architecture,
+    /// Of the classes, where they do not count alike.
+    class_weights: Option<Tensor>,
     /// W1, W2, …, then b1, gamma1, beta1, b2, …
     pub parameters: Parameters,
     /// The running moments of each hidden layer, where batches are normalised.
@@ -94,8 +96,14 @@ impl FullyConnectedNet {
     /// A net with these parameters, in any order.
     ///
     /// # Errors
-    /// [`Error::Shape`] naming a parameter that is missing, unknown or of a wrong shape.
+    /// [`Error::Shape`] naming a parameter that is missing, unknown or of a wrong shape, or when there is not one weight for each class.
     pub fn from_parameters(architecture: Architecture, mut named: Vec<(String, Tensor)>) -> Result<Self> {
+        if let Some(weights) = &architecture.class_weights
+            && (weights.len() != architecture.classes || !weights.iter().all(|&w| w >= 0.0 && w.is_finite()))
+        {
+            let problem = format!("weights {weights:?} of {} classes", architecture.classes);
+            return Err(Error::shape(NAME, problem, "give each class a number from 0 up, or none of them"));
+        }
         let (wanted, weights) = architecture.parameters();
         let names = || wanted.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
         let refuse = |problem: String| Err(Error::shape(NAME, problem, format!("give {}", names())));
@@ -111,8 +119,13 @@ impl FullyConnectedNet {
             return refuse(format!("the net has no parameter {name}"));
         }
         let normalized = if architecture.normalization == Normalization::Batch { weights - 1 } else { 0 };
+        let device = tensors.first().map_or(Device::Cpu, |(_, tensor)| tensor.device());
+        let class_weights = architecture.class_weights.as_deref();
+        let class_weights =
+            class_weights.map(|weights| Tensor::from_f64(&device, &[weights.len()], weights)).transpose()?;
         let norms = vec![BatchNormParam { eps: EPSILON, ..BatchNormParam::default() }; normalized];
-        Ok(Self { architecture, parameters: Parameters::new(tensors, weights), norms, step: 0 })
+        let parameters = Parameters::new(tensors, weights);
+        Ok(Self { architecture, class_weights, parameters, norms, step: 0 })
     }
 
     /// The net without its numbers.
@@ -158,9 +171,11 @@ impl FullyConnectedNet {
     }
 
     fn objective(&self, scores: &Tensor, y: &Tensor) -> Result<Losses> {
-        match self.architecture.objective {
-            Objective::Softmax => cross_entropy(scores, y),
-            Objective::Hinge(delta) => hinge_loss(scores, y, delta),
+        match (self.architecture.objective, &self.class_weights) {
+            (Objective::Softmax, None) => cross_entropy(scores, y),
+            (Objective::Softmax, Some(weights)) => cross_entropy_weighted(scores, y, weights),
+            (Objective::Hinge(delta), None) => hinge_loss(scores, y, delta),
+            (Objective::Hinge(delta), Some(weights)) => hinge_loss_weighted(scores, y, weights, delta),
         }
     }
 

@@ -11,7 +11,9 @@ use super::feed::{Feed, Order};
 use super::model::FullyConnectedNet;
 use super::optim::{Optimizer, Rule};
 use super::schedule::{Progress, Schedule};
+use crate::data::ImageShape;
 use crate::error::{Error, Result};
+use crate::ops::augment::{Augment, MaskKey, augment};
 use crate::tensor::Tensor;
 
 /// Rows that are evaluated together.
@@ -41,6 +43,30 @@ pub struct Training {
     pub patience: Option<u64>,
     /// Seed of batches.
     pub seed: u64,
+    /// What is done to the images of each batch; evaluation sees them as they are.
+    #[serde(default)]
+    pub augment: Option<Augmentation>,
+}
+
+/// Random changes of training images, drawn by the run's seed, the step and the row of the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Augmentation {
+    /// What the rows look like.
+    pub image: ImageShape,
+    /// Mirror with probability ½.
+    pub flip: bool,
+    /// Move by up to so many pixels up or down, and left or right.
+    pub shift: u32,
+}
+
+impl Augmentation {
+    /// A batch `x` as the net sees it in a step; what comes from outside an image is 0, the preprocessed value.
+    fn apply(&self, x: &Tensor, seed: u64, step: u32) -> Result<Tensor> {
+        let Self { image: ImageShape { channels, height, width }, flip, shift } = *self;
+        // The layers of a net, whose dropout masks are drawn alike, count from 1.
+        let key = MaskKey { seed, step, layer: 0 };
+        augment(x, &Augment { image: [channels, height, width], flip, shift, key })
+    }
 }
 
 /// Figures of a finished epoch.
@@ -274,7 +300,9 @@ impl Solver {
     fn one_step(&mut self, x: &Tensor, y: &Tensor, at: Progress) -> Result<Tensor> {
         // Masks are drawn by the step, which after an interruption is where it was.
         self.net.step = at.step as u32;
-        let (loss, gradients) = self.net.data_loss(x, y)?;
+        let augment = self.training.augment;
+        let augmented = augment.map(|it| it.apply(x, self.training.seed, self.net.step)).transpose()?;
+        let (loss, gradients) = self.net.data_loss(augmented.as_ref().unwrap_or(x), y)?;
         let architecture = self.net.architecture();
         let l2 = 2.0 * architecture.reg_form.factor(architecture.reg);
         let rate = self.rate(at);

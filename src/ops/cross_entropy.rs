@@ -18,7 +18,7 @@ pub static OP: Op = Op {
     shaders: || rowwise::shaders(&KERNEL).collect(),
     flops: |s| 8.0 * (s[0] * s[1]) as f64,
     bytes: |s| 8.0 * (s[0] * s[1]) as f64,
-    variants: |device| variants_of(device, &["labels"], rowwise::families),
+    variants: |device| variants_of(device, losses::LABELLED, rowwise::families),
     shapes: rowwise::shapes,
     fit: losses::fit,
     timed: &[&[4096, 1024], &[50_000, 10]],
@@ -30,10 +30,13 @@ static LOSS: Loss = Loss {
     op: &OP,
     labelled: true,
     run,
-    define: |given, classes| reference::cross_entropy::losses(&given.scores, &given.labels, classes),
+    define: |given, classes| {
+        let weights = given.weights.as_deref();
+        reference::cross_entropy::losses(&given.scores, &given.labels, classes, weights)
+    },
 };
 
-static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/cross_entropy.wgsl"));
+static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/cross_entropy.wgsl"), true);
 
 /// Lᵢ = log Σⱼ e^(sⱼ − max s) − (s_y − max s), natural logarithm, for each row of `scores` [N, C] with its label y in `labels` \[N\]
 /// (integers below C), and the gradient of their mean, (p − 1_y) / N.
@@ -47,15 +50,25 @@ static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/cr
 /// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices do not fit, or a label on the host is no class;
 /// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn cross_entropy(scores: &Tensor, labels: &Tensor) -> Result<Losses> {
-    run(scores, labels, None)
+    run(scores, labels, None, None)
+}
+
+/// [`cross_entropy`] with `weights` of the classes \[C\], numbers from 0 up: w_y multiplies the loss and the gradient of a row with label y, in
+/// the same pass. The mean is still one over N rows, not over the sum of their weights.
+///
+/// # Errors
+/// As [`cross_entropy`].
+pub fn cross_entropy_weighted(scores: &Tensor, labels: &Tensor, weights: &Tensor) -> Result<Losses> {
+    run(scores, labels, Some(weights), None)
 }
 
 /// `family` names the kernels, `None` leaves the choice to the device.
-fn run(scores: &Tensor, labels: &Tensor, family: Option<&str>) -> Result<Losses> {
+fn run(scores: &Tensor, labels: &Tensor, weights: Option<&Tensor>, family: Option<&str>) -> Result<Losses> {
     losses::of_labels(
         NAME,
         scores,
         labels,
+        weights,
         reference::cross_entropy::losses,
         cpu::cross_entropy::losses,
         |operands| losses::gpu::record(operands, family, &KERNEL, 3, 0.0),

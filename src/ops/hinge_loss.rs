@@ -21,7 +21,7 @@ pub static OP: Op = Op {
     shaders: || rowwise::shaders(&KERNEL).collect(),
     flops: |s| 5.0 * (s[0] * s[1]) as f64,
     bytes: |s| 8.0 * (s[0] * s[1]) as f64,
-    variants: |device| variants_of(device, &["labels"], rowwise::families),
+    variants: |device| variants_of(device, losses::LABELLED, rowwise::families),
     shapes: rowwise::shapes,
     fit: losses::fit,
     timed: &[&[4096, 1024], &[50_000, 10]],
@@ -32,11 +32,14 @@ pub static OP: Op = Op {
 static LOSS: Loss = Loss {
     op: &OP,
     labelled: true,
-    run: |scores, labels, family| run(scores, labels, DELTA, family),
-    define: |given, classes| reference::hinge_loss::losses(&given.scores, &given.labels, classes, DELTA),
+    run: |scores, labels, weights, family| run(scores, labels, weights, DELTA, family),
+    define: |given, classes| {
+        let weights = given.weights.as_deref();
+        reference::hinge_loss::losses(&given.scores, &given.labels, classes, weights, DELTA)
+    },
 };
 
-static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/hinge_loss.wgsl"));
+static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/hinge_loss.wgsl"), true);
 
 /// Lᵢ = Σ_{j≠y} max(0, sⱼ − s_y + Δ), after Weston & Watkins, for each row of `scores` [N, C] with its label y in `labels` \[N\] (integers
 /// below C), and a sub-gradient of their mean: 1/N where a margin is above 0 (not where it is 0), and at y minus their number over N.
@@ -50,11 +53,26 @@ static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/hi
 /// [`Error::Shape`] when shapes, types or devices do not fit, a label on the host is no class, or Δ is not finite;
 /// [`Error::Device`] when the device fails.
 pub fn hinge_loss(scores: &Tensor, labels: &Tensor, delta: f64) -> Result<Losses> {
-    run(scores, labels, delta, None)
+    run(scores, labels, None, delta, None)
+}
+
+/// [`hinge_loss`] with `weights` of the classes \[C\], numbers from 0 up: w_y multiplies the loss and the gradient of a row with label y, in
+/// the same pass. The mean is still one over N rows, not over the sum of their weights.
+///
+/// # Errors
+/// As [`hinge_loss`].
+pub fn hinge_loss_weighted(scores: &Tensor, labels: &Tensor, weights: &Tensor, delta: f64) -> Result<Losses> {
+    run(scores, labels, Some(weights), delta, None)
 }
 
 /// `family` names the kernels, `None` leaves the choice to the device.
-fn run(scores: &Tensor, labels: &Tensor, delta: f64, family: Option<&str>) -> Result<Losses> {
+fn run(
+    scores: &Tensor,
+    labels: &Tensor,
+    weights: Option<&Tensor>,
+    delta: f64,
+    family: Option<&str>,
+) -> Result<Losses> {
     let narrow = delta as f32;
     if !narrow.is_finite() {
         return Err(Error::shape(NAME, format!("a margin Δ of {delta}"), "pass a finite number, such as 1"));
@@ -63,8 +81,11 @@ fn run(scores: &Tensor, labels: &Tensor, delta: f64, family: Option<&str>) -> Re
         NAME,
         scores,
         labels,
-        |scores, labels, classes| reference::hinge_loss::losses(scores, labels, classes, delta),
-        |scores, labels, classes| cpu::hinge_loss::losses(scores, labels, classes, narrow),
+        weights,
+        |scores, labels, classes, weights| {
+            reference::hinge_loss::losses(scores, labels, classes, weights, delta)
+        },
+        |scores, labels, classes, weights| cpu::hinge_loss::losses(scores, labels, classes, weights, narrow),
         |operands| losses::gpu::record(operands, family, &KERNEL, 1, narrow),
     )
 }

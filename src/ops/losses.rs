@@ -34,13 +34,15 @@ pub(super) fn shape(op: &'static str, scores: &Tensor) -> Result<[usize; 2]> {
     }
 }
 
-/// The losses of `scores` [N, C] with `labels` \[N\], by the definition, the CPU path or the kernel.
+/// The losses of `scores` [N, C] with `labels` \[N\] and, where there are any, `weights` of the classes \[C\], by the definition, the CPU path
+/// or the kernel.
 pub(super) fn of_labels(
     op: &'static str,
     scores: &Tensor,
     labels: &Tensor,
-    define: impl FnOnce(&[f64], &[u32], usize) -> Pair<f64>,
-    cpu: impl FnOnce(&[f32], &[u32], usize) -> Pair<f32>,
+    weights: Option<&Tensor>,
+    define: impl FnOnce(&[f64], &[u32], usize, Option<&[f64]>) -> Pair<f64>,
+    cpu: impl FnOnce(&[f32], &[u32], usize, Option<&[f32]>) -> Pair<f32>,
     record: impl FnOnce(&gpu::Operands) -> Result<gpu::Results>,
 ) -> Result<Losses> {
     let [rows, classes] = shape(op, scores)?;
@@ -50,6 +52,17 @@ pub(super) fn of_labels(
         return refuse(problem, "pass one label for each row");
     }
     same_device(op, scores, labels)?;
+    if let Some(weights) = weights {
+        if weights.shape() != [classes] {
+            let problem = format!("weights of shape {:?} for {classes} classes", weights.shape());
+            return refuse(problem, "pass one weight for each class");
+        }
+        same_device(op, scores, weights)?;
+    }
+    let wrong = || {
+        let all: Vec<_> = [Some(scores), Some(labels), weights].into_iter().flatten().collect();
+        super::wrong_dtypes(op, &all, "real scores, integer labels, and real weights or none")
+    };
     if let Storage::U32(values, _) = labels.storage()
         && let Some(label) = values.iter().find(|&&label| label as usize >= classes)
     {
@@ -57,16 +70,32 @@ pub(super) fn of_labels(
     }
     match (scores.storage(), labels.storage()) {
         (Storage::F64(scores), Storage::U32(labels, true)) => {
-            Ok(Losses::f64([rows, classes], define(scores, labels, classes)))
+            let weights = match weights.map(Tensor::storage) {
+                None => None,
+                Some(Storage::F64(weights)) => Some(&weights[..]),
+                _ => return Err(wrong()),
+            };
+            Ok(Losses::f64([rows, classes], define(scores, labels, classes, weights)))
         }
         (Storage::F32(scores), Storage::U32(labels, false)) => {
-            Ok(Losses::f32([rows, classes], cpu(scores, labels, classes)))
+            let weights = match weights.map(Tensor::storage) {
+                None => None,
+                Some(Storage::F32(weights)) => Some(&weights[..]),
+                _ => return Err(wrong()),
+            };
+            Ok(Losses::f32([rows, classes], cpu(scores, labels, classes, weights)))
         }
         (Storage::Gpu(gpu, scores, DType::Real), Storage::Gpu(_, labels, DType::U32)) => {
+            let weights = match weights.map(Tensor::storage) {
+                None => None,
+                Some(Storage::Gpu(_, weights, DType::Real)) => Some(weights),
+                _ => return Err(wrong()),
+            };
             let shape = [rows, classes];
-            Ok(Losses::gpu(shape, gpu, record(&gpu::Operands { gpu, scores, truth: labels, shape })?))
+            let operands = gpu::Operands { gpu, scores, truth: labels, weights, shape };
+            Ok(Losses::gpu(shape, gpu, record(&operands)?))
         }
-        _ => Err(super::wrong_dtypes(op, &[scores, labels], "real scores and integer labels")),
+        _ => Err(wrong()),
     }
 }
 
@@ -98,19 +127,34 @@ pub(super) struct Loss {
     pub op: &'static Op,
     /// Whether the truth of a row is a label, not a target for each output.
     pub labelled: bool,
-    /// Runs a family of kernels on scores and their truth.
-    pub run: fn(&Tensor, &Tensor, Option<&str>) -> Result<Losses>,
+    /// Runs a family of kernels on scores, their truth and the weights of classes.
+    pub run: fn(&Tensor, &Tensor, Option<&Tensor>, Option<&str>) -> Result<Losses>,
     /// The definition over rows of so many columns.
     pub define: fn(&Operands, usize) -> Pair<Tracked>,
 }
+
+/// Forms of the losses of labels: without and with weights of the classes.
+pub(super) const LABELLED: &[&str] = &["labels", WEIGHTED];
+
+const WEIGHTED: &str = "weighted";
 
 /// Seeded scores with their truth: labels or targets.
 pub(super) struct Operands {
     pub scores: Vec<Tracked>,
     pub labels: Vec<u32>,
     pub targets: Vec<Tracked>,
+    /// Of the classes, in the form that has them.
+    pub weights: Option<Vec<Tracked>>,
     scores_on_device: Tensor,
     truth_on_device: Tensor,
+    weights_on_device: Option<Tensor>,
+}
+
+impl Operands {
+    fn run(&self, loss: &Loss, variant: &str) -> Result<Losses> {
+        let weights = self.weights_on_device.as_ref();
+        (loss.run)(&self.scores_on_device, &self.truth_on_device, weights, split_variant(variant).1)
+    }
 }
 
 fn operands(loss: &Loss, device: &Device, case: &Case) -> Result<Operands> {
@@ -120,30 +164,32 @@ fn operands(loss: &Loss, device: &Device, case: &Case) -> Result<Operands> {
     let scores = Input::of(device, &shape, &rowwise::scores(&mut rng, shape))?;
     let labels = rng::integers(&mut rng, rows, columns as u32);
     let targets = Input::reals(device, &mut rng, &shape)?;
+    let weights = match split_variant(&case.variant).0 {
+        WEIGHTED => Some(Input::between(device, &mut rng, &[columns], 0.0, 4.0)?),
+        _ => None,
+    };
     let truth = if loss.labelled { Tensor::from_u32(device, &[rows], &labels)? } else { targets.tensor };
     Ok(Operands {
         scores: scores.tracked,
         labels,
         targets: targets.tracked,
+        weights: weights.as_ref().map(|weights| weights.tracked.clone()),
         scores_on_device: scores.tensor,
         truth_on_device: truth,
+        weights_on_device: weights.map(|weights| weights.tensor),
     })
 }
 
 /// The loss on seeded scores.
 pub(super) fn workload(loss: &'static Loss, device: &Device, case: &Case) -> Result<Workload> {
     let (operands, variant) = (operands(loss, device, case)?, case.variant.clone());
-    Ok(Box::new(move || {
-        let family = split_variant(&variant).1;
-        (loss.run)(&operands.scores_on_device, &operands.truth_on_device, family).map(drop)
-    }))
+    Ok(Box::new(move || operands.run(loss, &variant).map(drop)))
 }
 
 /// Compares losses and gradient with the definition.
 pub(super) fn check(loss: &Loss, device: &Device, case: &Case) -> Result<Worst> {
     let operands = operands(loss, device, case)?;
-    let family = split_variant(&case.variant).1;
-    let got = (loss.run)(&operands.scores_on_device, &operands.truth_on_device, family)?;
+    let got = operands.run(loss, &case.variant)?;
     let (losses, gradient) = (loss.define)(&operands, case.shape[1]);
     worst(&[(&got.losses, losses), (&got.gradient, gradient)])
 }

@@ -9,6 +9,7 @@
 
 pub mod activation;
 pub mod affine;
+pub mod augment;
 pub mod batchnorm;
 pub mod cross_entropy;
 pub mod dropout;
@@ -119,6 +120,7 @@ pub static OPS: &[&Op] = &[
     &batchnorm::OP,
     &layernorm::OP,
     &standardize::OP,
+    &augment::OP,
     &softmax::OP,
     &cross_entropy::OP,
     &hinge_loss::OP,

@@ -29,11 +29,11 @@ pub static OP: Op = Op {
 static LOSS: Loss = Loss {
     op: &OP,
     labelled: false,
-    run,
+    run: |outputs, targets, _, family| run(outputs, targets, family),
     define: |given, columns| reference::squared_error::losses(&given.scores, &given.targets, columns),
 };
 
-static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/squared_error.wgsl"));
+static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/squared_error.wgsl"), false);
 
 /// Lᵢ = Σⱼ (fⱼ − yⱼ)² for each row f of `outputs` [N, C] and y of `targets` [N, C], and the gradient of their mean, 2(f − y) / N.
 ///
@@ -64,7 +64,7 @@ fn run(outputs: &Tensor, targets: &Tensor, family: Option<&str>) -> Result<Losse
             Ok(Losses::f32(shape, cpu::squared_error::losses(outputs, targets, shape[1])))
         }
         (Storage::Gpu(gpu, scores, DType::Real), Storage::Gpu(_, truth, DType::Real)) => {
-            let operands = losses::gpu::Operands { gpu, scores, truth, shape };
+            let operands = losses::gpu::Operands { gpu, scores, truth, weights: None, shape };
             Ok(Losses::gpu(shape, gpu, losses::gpu::record(&operands, family, &KERNEL, 1, 0.0)?))
         }
         _ => Err(wrong_dtypes(NAME, &[outputs, targets], "real tensors")),

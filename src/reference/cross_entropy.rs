@@ -7,7 +7,14 @@ use crate::tolerance::Real;
 /// gradient of their mean, (p − 1_y) / N.
 ///
 /// Never −log p_y: p underflows where the loss is large. A row with a NaN has a NaN loss and gradient.
-pub fn losses<T: Real>(scores: &[T], labels: &[u32], classes: usize) -> (Vec<T>, Vec<T>) {
+///
+/// With `weights` of the classes, w_y multiplies loss and gradient of a row; the mean stays one over N rows.
+pub fn losses<T: Real>(
+    scores: &[T],
+    labels: &[u32],
+    classes: usize,
+    weights: Option<&[T]>,
+) -> (Vec<T>, Vec<T>) {
     let n = T::from(labels.len() as f64);
     let mut losses = Vec::with_capacity(labels.len());
     let mut gradient = Vec::with_capacity(scores.len());
@@ -15,10 +22,11 @@ pub fn losses<T: Real>(scores: &[T], labels: &[u32], classes: usize) -> (Vec<T>,
         let label = label as usize;
         let largest = scores.iter().fold(scores[0], |max, &s| max.max(s));
         let (row, total) = exponentials(scores);
-        losses.push(total.ln() - (scores[label] - largest));
+        let weighted = |value: T| weights.map_or(value, |weights| value * weights[label]);
+        losses.push(weighted(total.ln() - (scores[label] - largest)));
         gradient.extend(row.into_iter().enumerate().map(|(class, e)| {
             let p = e / total;
-            (if class == label { p - T::from(1.0) } else { p }) / n
+            weighted(if class == label { p - T::from(1.0) } else { p }) / n
         }));
     }
     (losses, gradient)

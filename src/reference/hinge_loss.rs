@@ -7,7 +7,15 @@ use crate::tolerance::Real;
 /// their mean: 1/N where a margin is above 0, 0 where it is not, and at y minus the number of the former, over N.
 ///
 /// A row whose loss is NaN has no sub-gradient: it is NaN too.
-pub fn losses<T: Real>(scores: &[T], labels: &[u32], classes: usize, delta: f64) -> (Vec<T>, Vec<T>) {
+///
+/// With `weights` of the classes, w_y multiplies loss and gradient of a row; the mean stays one over N rows.
+pub fn losses<T: Real>(
+    scores: &[T],
+    labels: &[u32],
+    classes: usize,
+    weights: Option<&[T]>,
+    delta: f64,
+) -> (Vec<T>, Vec<T>) {
     let n = T::from(labels.len() as f64);
     let zero = T::from(0.0);
     let mut losses = Vec::with_capacity(labels.len());
@@ -18,14 +26,15 @@ pub fn losses<T: Real>(scores: &[T], labels: &[u32], classes: usize, delta: f64)
         let others = || (0..classes).filter(|&class| class != label);
         let loss: T = others().map(|class| margin(class).max(zero)).sum();
         let violations: T = others().map(|class| margin(class).step()).sum();
-        losses.push(loss);
+        let weighted = |value: T| weights.map_or(value, |weights| value * weights[label]);
+        losses.push(weighted(loss));
         gradient.extend((0..classes).map(|class| {
             let coefficient = match class {
                 _ if loss.value().is_nan() => T::from(f64::NAN),
                 _ if class == label => -violations,
                 _ => margin(class).step(),
             };
-            coefficient / n
+            weighted(coefficient) / n
         }));
     }
     (losses, gradient)

@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod affine;
+pub mod augment;
 pub mod batchnorm;
 pub mod cross_entropy;
 pub mod dropout;

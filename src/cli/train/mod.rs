@@ -1,5 +1,7 @@
 //! `train`: fit a classifier, show how it goes, keep what it reached.
 
+mod changes;
+mod class_weight;
 mod options;
 mod progress;
 mod report;
@@ -13,6 +15,8 @@ use std::time::Instant;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use self::changes::Changes;
+use self::class_weight::ClassWeightName;
 pub(super) use self::options::TrainOptions;
 use self::options::{
     ActivationName, InitName, OptimizerName, PreprocessName, RegFormName, ScheduleName, Widths,
@@ -24,7 +28,7 @@ use self::summary::{Seconds, TrainSummary};
 use super::args::{DataArgs, name_of};
 use super::output::{self, Format};
 use super::summary::{DataFacts, DeviceFacts, peak_memory_bytes};
-use crate::data::{Dataset, split};
+use crate::data::{Dataset, ImageShape, split};
 use crate::device::{Device, Opened};
 use crate::error::{Error, Result};
 use crate::nn::checkpoint::{self, Model};
@@ -102,6 +106,8 @@ impl Kind {
             batch_size: Some(100),
             epochs: Some(10),
             val_fraction: Some(0.1),
+            class_weight: Some(ClassWeightName::None),
+            augment: Some(Changes::default()),
             preprocess: Some(if images { PreprocessName::Center } else { PreprocessName::Standardize }),
             ..TrainOptions::default()
         };
@@ -122,8 +128,8 @@ impl Kind {
 }
 
 impl Notes {
-    /// What the net is, without its numbers.
-    pub(super) fn architecture(&self, dataset: &Dataset) -> Architecture {
+    /// What the net is, without its numbers. Weights of the classes are those of `train_labels`.
+    pub(super) fn architecture(&self, dataset: &Dataset, train_labels: &[u32]) -> Architecture {
         let options = &self.options;
         let seed = self.data.seed;
         let dropout = options.dropout.filter(|&drop| drop > 0.0).map(|drop| HiddenDropout { drop, seed });
@@ -136,6 +142,7 @@ impl Notes {
                 Kind::Svm => Objective::Hinge(options.delta.unwrap_or(1.0)),
                 Kind::Softmax | Kind::Mlp => Objective::Softmax,
             },
+            class_weights: options.class_weight.and_then(|name| name.of(train_labels, dataset.classes.len())),
             reg: options.l2.unwrap_or(0.0),
             reg_form: options.reg_form(),
             ..Architecture::new(dataset.train.features(), hidden, dataset.classes.len())
@@ -148,15 +155,15 @@ impl Notes {
     }
 
     /// The net before its first step.
-    fn net(&self, device: &Device, dataset: &Dataset) -> Result<FullyConnectedNet> {
+    fn net(&self, device: &Device, dataset: &Dataset, train_labels: &[u32]) -> Result<FullyConnectedNet> {
         let mut random = RandomState::folded(self.data.seed);
-        FullyConnectedNet::new(device, self.architecture(dataset), self.init(), &mut random)
+        FullyConnectedNet::new(device, self.architecture(dataset, train_labels), self.init(), &mut random)
     }
 
     /// How it is trained.
-    pub(super) fn training(&self, fast_dev_run: bool) -> Training {
+    pub(super) fn training(&self, fast_dev_run: bool, image: Option<ImageShape>) -> Result<Training> {
         let options = &self.options;
-        Training {
+        Ok(Training {
             rule: options.rule(),
             learning_rate: options.lr.unwrap_or(1e-3),
             schedule: options.schedule(),
@@ -166,7 +173,8 @@ impl Notes {
             max_steps: if fast_dev_run { Some(1) } else { options.max_steps },
             patience: options.early_stopping,
             seed: self.data.seed,
-        }
+            augment: options.augment.unwrap_or_default().of_images(image)?,
+        })
     }
 }
 
@@ -236,8 +244,8 @@ impl Train {
         let opened = self.setup.device.open()?;
         let loaded = start.elapsed().as_secs_f64();
         let parts = Parts::new(&dataset, &notes)?;
-        let model = notes.model(&opened.device, &dataset, notes.columns(&parts))?;
-        let solver = Solver::new(model.net.clone(), notes.training(self.fast_dev_run))?;
+        let model = notes.model(&opened.device, &dataset, &parts, notes.columns(&parts))?;
+        let solver = Solver::new(model.net.clone(), notes.training(self.fast_dev_run, dataset.image)?)?;
         let dir = RunDir::create(self.run_dir.as_deref(), &name_of(self.model))?;
         dir.write_config(&notes.options.to_toml()?)?;
         let seconds = Seconds { load: loaded, ..Seconds::default() };
@@ -257,7 +265,7 @@ impl Train {
             checkpoint::load_run(&opened.device, dir.checkpoint())?;
         notes.options = self.setup.options.clone().or(notes.options);
         notes.options.check(notes.model)?;
-        solver.go_on_with(notes.training(self.fast_dev_run))?;
+        solver.go_on_with(notes.training(self.fast_dev_run, model.image)?)?;
         let dataset = notes.data.load()?;
         let features = model.net.architecture().inputs;
         if dataset.train.features() != features || dataset.classes != model.classes {

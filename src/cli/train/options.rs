@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
+use super::changes::Changes;
+use super::class_weight::ClassWeightName;
 use crate::cli::args::name_of;
 use crate::data::preprocess::Preprocess;
 use crate::error::{Error, Result};
@@ -103,6 +105,12 @@ options! {
     /// What is done to the columns first.
     #[arg(long, value_enum)]
     preprocess: PreprocessName,
+    /// What the loss of a row is multiplied by: balanced is N/(C·rows of its class), so that rare classes count as much.
+    #[arg(long, value_enum)]
+    class_weight: ClassWeightName,
+    /// Change the images of each batch at random: none, or flip, shift:PIXELS or both, like flip,shift:2.
+    #[arg(long, value_name = "CHANGES")]
+    augment: Changes,
 }
 
 /// Widths of hidden layers.
@@ -381,6 +389,10 @@ impl TrainOptions {
         let data = match model {
             Kind::Svm => format!("mean Σ max(0, s_j − s_y + {})", self.delta.unwrap_or(1.0)),
             Kind::Softmax | Kind::Mlp => "mean cross-entropy of the softmax".to_owned(),
+        };
+        let data = match self.class_weight {
+            Some(ClassWeightName::Balanced) => format!("{data}, weighted by class, over all rows"),
+            _ => data,
         };
         let l2 = self.l2.unwrap_or(0.0);
         match self.reg_form() {

@@ -16,9 +16,6 @@ use crate::report::page::{self, EpochPoint, Filters, Run};
 /// Mistakes that the page shows.
 const MISTAKES: usize = 24;
 
-/// Neurons whose weights the page shows.
-const FILTERS: usize = 100;
-
 /// What a finished run has to show.
 pub(super) struct Finished<'a> {
     pub(super) session: &'a Session<'a>,
@@ -79,12 +76,12 @@ pub(super) fn write(finished: &Finished<'_>) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The weights of the first neurons, a row each.
+/// The weights of the first layer, a row for each neuron.
 fn first_layer(model: &Model) -> Result<Vec<f32>> {
     let w = model.net.parameters.get("W1")?;
     let (values, columns) = (w.to_f64()?, w.shape()[1]);
     let row = |neuron| values.iter().skip(neuron).step_by(columns).map(|&weight| weight as f32);
-    Ok((0..columns.min(FILTERS)).flat_map(row).collect())
+    Ok((0..columns).flat_map(row).collect())
 }
 
 fn percent(share: f64) -> String {

@@ -49,9 +49,10 @@ impl Notes {
         &self,
         device: &Device,
         dataset: &Dataset,
+        parts: &Parts,
         columns: Columns,
     ) -> Result<Model> {
-        let net = self.net(device, dataset)?;
+        let net = self.net(device, dataset, &parts.train_labels)?;
         Ok(Model { net, columns, classes: dataset.classes.clone(), image: dataset.image })
     }
 }

@@ -187,7 +187,9 @@ pub struct Finding {
     pub numbers: usize,
     /// Coordinates that were not judged, like `x[2,0]`.
     pub kinks: Vec<String>,
-    /// The largest relative error of those that were.
+    /// The largest relative error of those that were, as the course computes it.
+    pub plain: f64,
+    /// The largest relative error beyond what the rounding of the loss explains: what the verdict is on.
     pub error: f64,
     /// Where it is, with both values.
     pub at: String,
@@ -289,6 +291,7 @@ fn judge(input: &Input, analytic: &[f64], numeric: &[Difference]) -> Finding {
         input: input.name.clone(),
         numbers: input.values.len(),
         kinks: Vec::new(),
+        plain: 0.0,
         error: 0.0,
         at: String::new(),
         analytic: 0.0,
@@ -305,14 +308,17 @@ fn judge(input: &Input, analytic: &[f64], numeric: &[Difference]) -> Finding {
             finding.kinks.push(name(i));
             continue;
         }
+        let plain = relative_error(analytic, numeric.value);
         let apart = analytic - numeric.value;
         let nearest = numeric.value + apart.signum() * apart.abs().min(numeric.rounding);
         let error = relative_error(analytic, nearest);
         // Not a number is worse than any.
         let error = if error.is_nan() { f64::MAX } else { error };
-        if error > finding.error || finding.at.is_empty() {
+        // The worst of those that rounding does not explain, and else the worst of all.
+        if (error, plain) > (finding.error, finding.plain) || finding.at.is_empty() {
             finding = Finding { error, at: name(i), analytic, numeric: numeric.value, ..finding };
         }
+        finding.plain = finding.plain.max(plain);
     }
     Finding { verdict: Verdict::of(finding.error), ..finding }
 }
