@@ -75,6 +75,7 @@ fn every_default_is_sane() {
         vec!["sanity", "--batchnorm", "--dropout", "0.3", "--hidden", "64,32"],
         vec!["sanity", "mlp", "--layernorm", "--activation", "tanh", "--init", "xavier"],
         vec!["sanity", "mlp", "--optimizer", "nesterov", "--lr", "1e-2", "--reg-form", "full"],
+        vec!["sanity", "mlp", "--class-weight", "balanced", "--augment", "flip,shift:2"],
     ] {
         let output = run(dir.path(), &few(&arguments, &["--format", "json"]));
         let found = findings(&output);
@@ -248,7 +249,8 @@ fn an_interrupted_search_goes_on() {
 #[test]
 fn a_grid_has_every_point_once() {
     let dir = folder();
-    let arguments = ["--grid", "lr=1e-3,1e-2", "--grid", "hidden=8|12,8", "--grid", "batchnorm=true,false"];
+    let arguments =
+        ["--grid", "augment=none|flip,shift:2", "--grid", "hidden=8|12,8", "--grid", "batchnorm=true,false"];
     let found = json(dir.path(), &search(&arguments));
     let mut points: Vec<String> =
         found["trials"].as_array().expect("trials").iter().map(|trial| trial["params"].to_string()).collect();

@@ -63,7 +63,8 @@ impl Course {
     /// The parts of a trial: one, or with halving one for every comparison.
     pub(super) fn ladder(&self) -> Vec<Part> {
         let plan = &self.results.plan;
-        let epochs = plan.notes.training(false).epochs;
+        // The defaults of a model leave no option of this kind out.
+        let epochs = plan.notes.options.epochs.unwrap_or(1);
         let mut budgets = vec![epochs];
         if plan.halving {
             let doubled = std::iter::successors(Some(1u64), |budget| budget.checked_mul(2));

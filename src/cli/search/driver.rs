@@ -126,15 +126,16 @@ impl<'a> Driver<'a> {
 
     /// Trains a part of a trial; returns also whether it diverged.
     fn train(&mut self, index: usize, part: Part, notes: &Notes) -> Result<(Model, Solver, bool)> {
-        let (checkpoint, device, dataset) = (self.checkpoint(index), self.device, self.dataset);
+        let Self { device, dataset, parts, .. } = *self;
+        let checkpoint = self.checkpoint(index);
         self.feed(notes)?;
         let Self { feeds: Some((_, columns, feeds)), runs, .. } = self else {
             return Err(Error::usage("a search without rows", ""));
         };
         let (model, mut solver) = match part.rung {
             0 => {
-                let model = notes.model(device, dataset, columns.clone())?;
-                let solver = Solver::new(model.net.clone(), notes.training(false))?;
+                let model = notes.model(device, dataset, parts, columns.clone())?;
+                let solver = Solver::new(model.net.clone(), notes.training(false, dataset.image)?)?;
                 (model, solver)
             }
             _ => {
