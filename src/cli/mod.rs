@@ -16,6 +16,7 @@ mod predict;
 mod runs;
 mod sanity;
 mod save;
+mod search;
 mod shard;
 mod summary;
 mod trace;
@@ -47,6 +48,8 @@ enum Command {
     Train(Box<train::Train>),
     /// Check before a long training that loss, gradient, capacity and learning rate are sane.
     Sanity(Box<sanity::Sanity>),
+    /// Search for the options of a classifier: random, grid, coarse to fine, with successive halving.
+    Search(Box<search::Search>),
     /// Cross-validate one configuration of a classifier.
     Cv(Box<cross_validate::CrossValidate>),
     /// Classify rows by a trained model.
@@ -93,6 +96,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Knn(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Sanity(command) => command.run(),
+        Command::Search(command) => command.run(),
         Command::Cv(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Eval(command) => command.run(),

@@ -116,9 +116,9 @@ impl Subject<'_> {
         ])
     }
 
-    /// The net without penalty and dropout.
+    /// The net without penalty, dropout and weights of classes.
     fn bare(&self) -> Architecture {
-        Architecture { reg: 0.0, dropout: None, ..self.architecture.clone() }
+        Architecture { reg: 0.0, dropout: None, class_weights: None, ..self.architecture.clone() }
     }
 
     fn net(&self, architecture: Architecture, init: Init) -> Result<FullyConnectedNet> {
@@ -211,18 +211,19 @@ impl Subject<'_> {
         let options = Options::default();
         let problem = Problem::net(&self.architecture, self.training.seed);
         let findings = problem.check(self.device, options)?;
-        let (mut worst, mut numbers, mut kinks) = (&findings[0], 0, 0);
+        let (mut worst, mut numbers, mut kinks, mut plain) = (&findings[0], 0, 0, 0.0);
         for finding in &findings {
             numbers += finding.numbers;
             kinks += finding.kinks.len();
+            plain = finding.plain.max(plain);
             if (!finding.ok, finding.error) > (!worst.ok, worst.error) {
                 worst = finding;
             }
         }
-        let mut found = format!("{numbers} derivatives, {kinks} at kinks, ");
+        let mut found = format!("{numbers} derivatives, {kinks} at kinks, relative error up to {plain:.1e}");
         found += &match worst.error {
-            0.0 => "no error beyond rounding".to_owned(),
-            error => format!("relative error up to {error:.1e}"),
+            0.0 => ", all of it rounding".to_owned(),
+            error => format!(", {error:.1e} beyond rounding"),
         };
         if let Some(error) = worst.device_error {
             found += &format!("; on the device {error:.1e}");
@@ -256,6 +257,7 @@ impl Subject<'_> {
             epochs: HEART_EPOCHS,
             max_steps: None,
             patience: None,
+            augment: None,
             ..self.training.clone()
         };
         let mut solver = Solver::new(self.net(self.bare(), self.init)?, training)?;

@@ -63,10 +63,13 @@ pub(super) fn problem(name: &str, seed: u64) -> Option<Result<Problem>> {
 
 /// A net like this one with few neurons, whose every derivative can be checked, and with a penalty that shows.
 pub(super) fn small(architecture: &Architecture, seed: u64) -> Problem {
+    let classes = architecture.classes.min(CLASSES);
+    let weights = architecture.class_weights.as_ref();
     let small = Architecture {
         inputs: architecture.inputs.min(FEATURES),
         hidden: architecture.hidden.iter().map(|&width| width.min(6)).collect(),
-        classes: architecture.classes.min(CLASSES),
+        classes,
+        class_weights: weights.map(|weights| weights.iter().copied().take(classes).collect()),
         reg: REG,
         ..architecture.clone()
     };
