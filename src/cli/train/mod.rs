@@ -300,7 +300,7 @@ impl Train {
         let limit = self.setup.device.memory_limit;
         let mut feeds = Feeds::new(device, parts, &model.columns, limit)?;
         seconds.upload = lap();
-        let before = (solver.history.losses.len(), dispatches(device));
+        let before = (solver.history.losses.len(), dispatches(device), solver.history.epochs.len());
         let mut reporter =
             Reporter::new(&solver, feeds.train.batches(solver.training().batch_size), feeds.train.len());
         let base = model.clone();
@@ -346,7 +346,9 @@ impl Train {
             best_epoch: solver.history.best_epoch,
             ended,
             steps: solver.history.losses.len(),
-            steps_per_second: steps as f64 / seconds.train.max(1e-9),
+            // Of steps and evaluations: a checkpoint takes what the disk takes.
+            steps_per_second: steps as f64
+                / solver.history.epochs[before.2..].iter().map(|epoch| epoch.seconds).sum::<f64>().max(1e-9),
             train_loss: solver.history.epochs.last().map(|epoch| epoch.train_loss),
             val_accuracy: solver.history.best_accuracy(),
             test_accuracy: confusion.as_ref().map(|confusion| confusion.accuracy),
