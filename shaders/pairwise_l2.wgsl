@@ -58,6 +58,7 @@ fn result(i: u32, j: u32, sum: f32) -> f32 {
 @group(0) @binding(4) var<storage, read_write> out: array<Sum>;
 @group(1) @binding(0) var<uniform> params: Params;
 
+//! unroll others SHARED..1
 const STRIDE: u32 = 68u;
 
 var<workgroup> x_tile: array<u32, DEPTH * STRIDE>;
@@ -159,6 +160,31 @@ fn registers(
     //! end
 }
 
+// out[i] = the sum of the squares of row i of x.
+@compute @workgroup_size(64)
+fn norms(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = linear_index(group, groups) * 64u + lane;
+    if row >= params.queries { return; }
+    var sum = Sum();
+    for (var word = 0u; word < params.words; word++) {
+        let value = x[row * params.words + word];
+        sum = square(value, sum);
+    }
+    out[row] = sum;
+}
+
+//! unroll x 0..BYTES
+fn square(value: u32, sum: u32) -> u32 { return term(value, value, sum); }
+//! end
+//! unroll x BYTES..1
+fn square(value: u32, sum: f32) -> f32 { return fma(bitcast<f32>(value), bitcast<f32>(value), sum); }
+//! end
+//! end
+
 //! unroll x 0..SHARED
 @group(0) @binding(0) var<storage, read> x_quads: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> y_quads: array<vec4<u32>>;
@@ -222,28 +248,4 @@ fn subgroup(
     //! end
     //! end
 }
-//! end
-
-// out[i] = the sum of the squares of row i of x.
-@compute @workgroup_size(64)
-fn norms(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let row = linear_index(group, groups) * 64u + lane;
-    if row >= params.queries { return; }
-    var sum = Sum();
-    for (var word = 0u; word < params.words; word++) {
-        let value = x[row * params.words + word];
-        sum = square(value, sum);
-    }
-    out[row] = sum;
-}
-
-//! unroll x 0..BYTES
-fn square(value: u32, sum: u32) -> u32 { return term(value, value, sum); }
-//! end
-//! unroll x BYTES..1
-fn square(value: u32, sum: f32) -> f32 { return fma(bitcast<f32>(value), bitcast<f32>(value), sum); }
 //! end

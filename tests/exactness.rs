@@ -127,6 +127,25 @@ fn duplicates_and_near_duplicates() {
     assert_exact("duplicate pixels", &pixels(train, 50), &pixels(base, 50), 13, &METRICS);
 }
 
+/// Enough pixels to be searched coarse to fine, with ties wherever a bound could be too tight.
+#[test]
+fn images_with_twins() {
+    let (features, rows, queries) = (784, 4600, 76);
+    let shades = rng::pixels(&mut rng::seeded(31), 2000 * 49);
+    let image = |row: usize, twin: usize| {
+        // Rows are there twice or more, some of them a step brighter in one pixel of each block.
+        (0..features).map(move |i| (row * 49 + i / 16, u8::from(twin % 3 == 1 && i % 4 == 3)))
+    };
+    let values = |of: &dyn Fn(usize) -> (usize, usize), count: usize| {
+        let pixel = |(shade, brighter): (usize, u8)| shades[shade] / 2 + brighter;
+        (0..count).flat_map(|row| image(of(row).0, of(row).1).map(pixel)).collect()
+    };
+    let train = values(&|row| (row * 7 % 1999, row / 1999), rows);
+    let asked = values(&|query| (query * 13 % 2000, query), queries);
+    let metrics = [Metric::L2, Metric::L1];
+    assert_exact("images", &pixels(train, features), &pixels(asked, features), 10, &metrics);
+}
+
 #[test]
 fn a_large_common_offset() {
     let of = |seed, n: usize| noise(seed, n * 16).into_iter().map(|v| 1e4 + v).collect();

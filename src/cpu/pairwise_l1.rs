@@ -13,7 +13,7 @@ pub fn bytes(queries: &[u8], rows: &[u8], features: usize) -> Vec<u32> {
 /// [`bytes`] with the given instruction set.
 pub fn bytes_with(isa: Isa, queries: &[u8], rows: &[u8], features: usize) -> Vec<u32> {
     let queries = ByteQueries::with_isa(isa, queries, features, ByteForm::L1);
-    queries.over(rows, &[], |operands| operands.matrix(i32::cast_unsigned))
+    queries.over(rows, &[], 0, |operands| operands.matrix(i32::cast_unsigned))
 }
 
 /// Σ|q − r| of f32 rows; queries × rows, row-major.

@@ -15,7 +15,7 @@ pub fn bytes(queries: &[u8], rows: &[u8], features: usize) -> Vec<u32> {
 /// [`bytes`] with the given instruction set.
 pub fn bytes_with(isa: Isa, queries: &[u8], rows: &[u8], features: usize) -> Vec<u32> {
     let queries = ByteQueries::with_isa(isa, queries, features, ByteForm::SqEuclidean);
-    queries.over(rows, &byte_stats(rows, features), |operands| operands.matrix(i32::cast_unsigned))
+    queries.over(rows, &byte_stats(rows, features), 0, |operands| operands.matrix(i32::cast_unsigned))
 }
 
 /// Σ(q − r)² of f32 rows, summed as it is written: no cancellation, however close the rows; queries × rows,

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::simd::{Hits, Kernel, LANES, Lane, Line, Pack, ROWS, Tile};
 
-/// Packed queries that one task walks over again and again: they should stay in a core's second-level cache.
+/// Queries that one task walks over again and again: they should stay in a core's second-level cache.
 const BLOCK_BYTES: usize = 600 << 10;
 /// Multiply-adds below which a task is not worth a thread.
 const TASK_WORK: usize = 1 << 21;
@@ -120,6 +120,8 @@ pub(super) struct Operands<'a, K, F> {
     pub(super) row_term: F,
     /// See [`Tile::shift`].
     pub(super) shift: u32,
+    /// Bytes of each query that are read beside the packed ones where a key passes.
+    pub(super) beside: usize,
 }
 
 /// Queries (in groups) by training rows.
@@ -151,7 +153,8 @@ impl<K: Lane, F: Fn(usize) -> K + Sync> Operands<'_, K, F> {
         // A block is a whole number of widest tiles.
         let width = self.kernel.groups;
         let panels = groups.div_ceil(width);
-        let per_block = (BLOCK_BYTES / (width * self.packed.group_lines() * size_of::<Line>())).max(1);
+        let group = self.packed.group_lines() * size_of::<Line>() + LANES * self.beside;
+        let per_block = (BLOCK_BYTES / (width * group)).max(1);
         let mut blocks = panels.div_ceil(per_block);
         if blocks >= threads {
             blocks = blocks.next_multiple_of(threads).min(panels);
@@ -341,6 +344,7 @@ mod tests {
                     rows: &train,
                     row_term: |_| 0,
                     shift: 0,
+                    beside: 0,
                 };
                 let mut next_group = 0;
                 for block in operands.plan() {

@@ -38,7 +38,7 @@ pub fn topk<T: Ordered + Sync>(values: &[T], columns: usize, k: usize) -> Vec<u6
 }
 
 /// The candidates of the min(k, len) smallest values, in no order; the first value is column `first`.
-fn smallest<T: Ordered>(values: &[T], first: usize, k: usize) -> Vec<u64> {
+pub(super) fn smallest<T: Ordered>(values: &[T], first: usize, k: usize) -> Vec<u64> {
     let k = k.min(values.len());
     let mut list = vec![0; k + slack(k)];
     let mut bound = u64::MAX;
@@ -67,7 +67,7 @@ pub(super) fn slack(k: usize) -> usize {
 pub(super) struct Smallest<'a> {
     /// At least 1.
     pub(super) k: usize,
-    /// Room for k + [`slack`] candidates.
+    /// Room for at least k + 1 candidates.
     pub(super) list: &'a mut [u64],
     /// How many are in the list.
     pub(super) len: &'a mut u32,

@@ -31,8 +31,15 @@ impl Best {
     ///
     /// Memory: up to 8·(2k + 16) bytes a query, touched only as candidates arrive.
     pub fn new(queries: usize, k: usize) -> Self {
-        let k = k.max(1);
-        let room = k + slack(k);
+        Self::with_room(queries, k.max(1), k.max(1) + slack(k.max(1)))
+    }
+
+    /// [`Best::new`] whose bounds follow what is offered closely, for where a candidate costs more than to sort some out.
+    pub fn close(queries: usize, k: usize) -> Self {
+        Self::with_room(queries, k.max(1), k.max(1) + k.div_ceil(16).max(1))
+    }
+
+    fn with_room(queries: usize, k: usize, room: usize) -> Self {
         Self {
             k,
             room,
@@ -112,6 +119,11 @@ impl BestMut<'_> {
         let (bounds, more_bounds) = bounds.split_at_mut(queries);
         let rest = Self { k, room, lists: more_lists, lens: more_lens, bounds: more_bounds };
         (Self { k, room, lists, lens, bounds }, rest)
+    }
+
+    /// Candidates kept of each query.
+    pub(super) fn k(&self) -> usize {
+        self.k
     }
 
     /// Only candidates below this can still enter the list of `query`.

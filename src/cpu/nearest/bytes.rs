@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Best, scan};
+use super::{AsTheyAre, Best, scan};
 use crate::cpu::simd::{Isa, Kernel, LANES, Pack};
 use crate::cpu::sweep::{Operands, Packed};
 
@@ -90,12 +90,13 @@ impl ByteQueries {
         self.packed.features()
     }
 
-    /// Calls `with` with what walks over `rows`. The terms wrap like the sums they belong to; only the finished key
-    /// has to fit.
+    /// Calls `with` with what walks over `rows`, `beside` bytes of each query apart. The terms wrap like the sums they belong to; only
+    /// the finished key has to fit.
     pub(in crate::cpu) fn over<T>(
         &self,
         rows: &[u8],
         stats: &[ByteStats],
+        beside: usize,
         with: impl FnOnce(&Operands<'_, i32, &(dyn Fn(usize) -> i32 + Sync)>) -> T,
     ) -> T {
         debug_assert!(rows.len().is_multiple_of(self.features()));
@@ -115,7 +116,8 @@ impl ByteQueries {
             ByteForm::Dot => (&product, 0),
             ByteForm::L1 => (&|_| 0, 0),
         };
-        with(&Operands { kernel, packed: &self.packed, query_terms: &self.terms, rows, row_term, shift })
+        let (packed, query_terms) = (&self.packed, self.terms.as_slice());
+        with(&Operands { kernel, packed, query_terms, rows, row_term, shift, beside })
     }
 }
 
@@ -137,5 +139,5 @@ pub fn scan_bytes(
     first_index: u32,
     best: &mut Best,
 ) {
-    queries.over(tile, stats, |operands| scan(operands, first_index, best));
+    queries.over(tile, stats, 0, |operands| scan(operands, &AsTheyAre, first_index, best));
 }

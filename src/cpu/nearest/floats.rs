@@ -1,6 +1,6 @@
 //! f32 rows: keys rounded in a fixed order, for a caller that bounds the rounding and re-ranks.
 
-use super::{Best, scan};
+use super::{AsTheyAre, Best, scan};
 use crate::cpu::simd::{BLOCK, Isa, Kernel, LANES};
 use crate::cpu::sweep::{Operands, Packed};
 
@@ -65,6 +65,7 @@ impl FloatQueries {
             rows: bytemuck::cast_slice(rows),
             row_term,
             shift: 0,
+            beside: 0,
         }
     }
 }
@@ -76,10 +77,18 @@ impl FloatQueries {
 /// `first_index..`, all below `u32::MAX`. A key that is NaN comes after all others.
 pub fn scan_floats(queries: &FloatQueries, tile: &[f32], bias: &[f32], first_index: u32, best: &mut Best) {
     debug_assert_eq!(bias.len(), tile.len() / queries.features());
-    scan(&queries.over(tile, |isa| &isa.kernels().float_dot, |row| bias[row]), first_index, best);
+    let operands = queries.over(tile, |isa| &isa.kernels().float_dot, |row| bias[row]);
+    scan(&operands, &AsTheyAre, first_index, best);
+}
+
+/// Offers the rows of `tile` to the queries' `best` under the key Σ(q − tⱼ)², whose terms meet two roundings more than those of
+/// [`scan_floats`]: the difference and the square. Nothing cancels.
+pub fn scan_floats_squares(queries: &FloatQueries, tile: &[f32], first_index: u32, best: &mut Best) {
+    let operands = queries.over(tile, |isa| &isa.kernels().float_squares, |_| 0.0);
+    scan(&operands, &AsTheyAre, first_index, best);
 }
 
 /// Offers the rows of `tile` to the queries' `best` under the key Σ|q − tⱼ|; otherwise like [`scan_floats`].
 pub fn scan_floats_l1(queries: &FloatQueries, tile: &[f32], first_index: u32, best: &mut Best) {
-    scan(&queries.over(tile, |isa| &isa.kernels().float_l1, |_| 0.0), first_index, best);
+    scan(&queries.over(tile, |isa| &isa.kernels().float_l1, |_| 0.0), &AsTheyAre, first_index, best);
 }

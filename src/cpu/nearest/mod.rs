@@ -8,20 +8,52 @@
 mod best;
 mod bytes;
 mod floats;
+mod pooled;
+mod refine;
 
 use rayon::prelude::*;
 
 pub use best::{Best, Sorted};
 pub use bytes::{ByteForm, ByteQueries, ByteStats, MAX_BYTE_FEATURES, byte_stats, dot_of_key, scan_bytes};
-pub use floats::{FloatQueries, roundings, scan_floats, scan_floats_l1};
+pub use floats::{FloatQueries, roundings, scan_floats, scan_floats_l1, scan_floats_squares};
+pub use pooled::{Pooled, Pooling};
+pub use refine::{Refinement, scan_coarse};
 
 use self::best::BestMut;
 use super::simd::{LANES, Lane};
 use super::sweep::{Operands, Task};
 use crate::order::candidate;
 
+/// What a scan makes of the keys that its kernels compute.
+trait Rule<K>: Sync {
+    /// The threshold that lets pass every key of `query` that may still stand for a candidate below `bound`, of rows with
+    /// indices above `index`.
+    fn threshold(&self, query: usize, bound: u64, index: u32) -> K;
+
+    /// The candidate behind a key that passed; anything from `bound` on where it is not below.
+    fn candidate(&self, query: usize, index: u32, key: K, bound: u64) -> u64;
+}
+
+/// The keys themselves are the distances.
+struct AsTheyAre;
+
+impl<K: Lane> Rule<K> for AsTheyAre {
+    fn threshold(&self, _: usize, bound: u64, index: u32) -> K {
+        K::threshold(bound, index)
+    }
+
+    fn candidate(&self, _: usize, index: u32, key: K, _: u64) -> u64 {
+        candidate(key.key(), index)
+    }
+}
+
 /// Offers every candidate of the operands to `best`; row 0 has the index `first_index`.
-fn scan<K: Lane, F: Fn(usize) -> K + Sync>(operands: &Operands<'_, K, F>, first_index: u32, best: &mut Best) {
+fn scan<K: Lane, F: Fn(usize) -> K + Sync>(
+    operands: &Operands<'_, K, F>,
+    rule: &impl Rule<K>,
+    first_index: u32,
+    best: &mut Best,
+) {
     debug_assert_eq!(operands.packed.queries(), best.queries());
     debug_assert!(
         u32::try_from(operands.row_count()).is_ok_and(|rows| first_index.checked_add(rows).is_some())
@@ -37,14 +69,14 @@ fn scan<K: Lane, F: Fn(usize) -> K + Sync>(operands: &Operands<'_, K, F>, first_
     }
     blocks.into_par_iter().for_each(|(mut block, tasks)| {
         if let [task] = tasks.as_slice() {
-            return scan_task(operands, task, first_index, &mut block);
+            return scan_task(operands, rule, task, first_index, &mut block);
         }
         // Few queries: the training rows are shared out instead, and what each share found is put together.
         let found: Vec<Best> = tasks
             .par_iter()
             .map(|task| {
                 let mut found = Best::under(&block, task.rows.len());
-                scan_task(operands, task, first_index, &mut found.view());
+                scan_task(operands, rule, task, first_index, &mut found.view());
                 found
             })
             .collect();
@@ -56,14 +88,16 @@ fn scan<K: Lane, F: Fn(usize) -> K + Sync>(operands: &Operands<'_, K, F>, first_
 
 fn scan_task<K: Lane, F: Fn(usize) -> K + Sync>(
     operands: &Operands<'_, K, F>,
+    rule: &impl Rule<K>,
     task: &Task,
     first_index: u32,
     best: &mut BestMut<'_>,
 ) {
     let queries = best.queries();
+    let first_query = task.groups.start * LANES;
     let mut thresholds = vec![[K::CLOSED; LANES]; task.groups.len()];
     for (query, threshold) in thresholds.as_flattened_mut()[..queries].iter_mut().enumerate() {
-        *threshold = K::threshold(best.bound(query), first_index);
+        *threshold = rule.threshold(first_query + query, best.bound(query), first_index);
     }
     operands.walk(task, &mut thresholds, |group, row, keys, mut mask, thresholds| {
         let index = first_index + row as u32;
@@ -72,8 +106,12 @@ fn scan_task<K: Lane, F: Fn(usize) -> K + Sync>(
             mask &= mask - 1;
             let query = group * LANES + lane;
             // Lanes past the last query only pass where a key is NaN.
-            if query < queries && best.offer(query, candidate(keys[lane].key(), index)) {
-                thresholds[lane] = K::threshold(best.bound(query), index);
+            if query >= queries {
+                continue;
+            }
+            let candidate = rule.candidate(first_query + query, index, keys[lane], best.bound(query));
+            if best.offer(query, candidate) {
+                thresholds[lane] = rule.threshold(first_query + query, best.bound(query), index);
             }
         }
     });

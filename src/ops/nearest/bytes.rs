@@ -1,7 +1,9 @@
 //! Training rows of pixels, searched in integers that are exact on every device.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
+use super::coarse::Coarse;
 use crate::cpu::nearest::{ByteForm, ByteStats, MAX_BYTE_FEATURES, byte_stats, dot_of_key};
 use crate::reference::nearest::Metric;
 use crate::rows::{RowsRef, ValuesRef};
@@ -26,13 +28,20 @@ pub(super) struct ByteIndex<'a> {
     pub(super) rows: Cow<'a, [u8]>,
     pub(super) features: usize,
     pub(super) stats: Vec<ByteStats>,
+    /// The rows at a quarter of their size, once a search has asked for them.
+    coarse: OnceLock<Option<Box<Coarse>>>,
 }
 
 impl<'a> ByteIndex<'a> {
     pub(super) fn new(form: ByteForm, rows: impl Into<Cow<'a, [u8]>>, features: usize) -> Self {
         let rows = rows.into();
         let stats = byte_stats(&rows, features);
-        Self { form, rows, features, stats }
+        Self { form, rows, features, stats, coarse: OnceLock::new() }
+    }
+
+    /// The rows at a quarter of their size, where that bounds their distances.
+    pub(super) fn coarse(&self) -> Option<&Coarse> {
+        self.coarse.get_or_init(|| Coarse::new(self).map(Box::new)).as_deref()
     }
 
     /// The rank behind an exact key.

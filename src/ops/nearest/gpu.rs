@@ -1,6 +1,8 @@
 //! The scans on an adapter: training tiles come by, distances to a batch of queries are made and selected from, and only
 //! the selection stays. Nothing on the device grows with the product of queries and training rows.
 
+use std::ops::Range;
+
 use crate::cpu::nearest::{ByteForm, byte_stats};
 use crate::error::Result;
 use crate::gpu::{Buffer, Gpu};
@@ -12,69 +14,22 @@ use crate::tensor::{GPU_PIXEL_ROW, pad_pixel_rows};
 
 use super::bytes::ByteIndex;
 use super::certified::Frame;
+use super::cut::{Cut, Sizes};
 
 /// Device memory for a search where the user sets no limit: little next to any GPU's, enough for tiles that keep one busy.
 const DEFAULT_BYTES: u64 = 512 << 20;
 
-/// Queries of one batch: enough to use a training tile many times, few enough for small tiles of distances.
-const MOST_QUERIES: usize = 1024;
-
 /// Above every dot product of allowed rows: the CPU's keys are the same.
 const DOT_TOP: u32 = i32::MAX as u32 - 1;
-
-/// How a search is cut for the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cut {
-    /// Queries that are on the device together, with their selections.
-    resident: usize,
-    /// Queries whose distances are made by one launch.
-    batch: usize,
-    /// Training rows that are on the device together.
-    tile: usize,
-}
-
-impl Cut {
-    /// A quarter of `memory` each for queries with their selections (16 bytes a candidate), a tile of training rows, and a
-    /// tile of distances; the last quarter is for terms, parameters and staging. `budget` operations are one launch.
-    fn new(sizes: &Sizes, memory: u64, binding: u64, budget: u64) -> Self {
-        let &Sizes { queries, rows, features, row_bytes, kept, .. } = sizes;
-        let quarter = (memory / 4).min(binding).max(1);
-        let fit = |bytes: u64, most: usize| ((quarter / bytes.max(1)) as usize).clamp(1, most.max(1));
-        let resident = fit(row_bytes + 16 * kept as u64, queries);
-        let mut tile = fit(row_bytes + 4, rows);
-        let pairs = (budget / (2 * features as u64)).max(1);
-        let mut batch = resident.min(MOST_QUERIES).min(fit(4, usize::MAX));
-        // A launch within the budget: tiles shrink first, because a batch shares what it reads of them.
-        tile = tile.min(fit(4 * batch as u64, rows)).min(((pairs / batch as u64) as usize).max(256));
-        // Whole tiles of the kernels, where there is more than one.
-        tile = if tile > 128 { tile / 128 * 128 } else { tile };
-        batch = batch.min(((pairs / tile as u64) as usize).max(16));
-        Self { resident, batch, tile }
-    }
-}
-
-/// A search in numbers.
-#[derive(Debug, Clone, Copy)]
-struct Sizes {
-    queries: usize,
-    rows: usize,
-    features: usize,
-    /// Bytes of a row on the device.
-    row_bytes: u64,
-    /// Candidates to keep of each query.
-    kept: usize,
-    /// Whether keys are f32.
-    floats: bool,
-}
 
 /// What brings a tile of training rows to the device and makes distances to it.
 trait Form {
     /// Uploads training rows.
-    fn tile(&mut self, rows: std::ops::Range<usize>) -> Result<Tile>;
+    fn tile(&mut self, rows: Range<usize>) -> Result<Tile>;
     /// Records keys between `queries` queries of a batch and a tile.
     fn keys(&self, queries: &[Buffer; 2], count: usize, tile: &Tile, out: &Buffer) -> Result<()>;
     /// Uploads a batch of queries: rows and terms.
-    fn queries(&self, rows: std::ops::Range<usize>) -> Result<[Buffer; 2]>;
+    fn queries(&self, rows: Range<usize>) -> Result<[Buffer; 2]>;
 }
 
 struct Tile {
@@ -91,16 +46,10 @@ pub(super) fn scan_bytes(
     k: usize,
     memory_limit: Option<u64>,
 ) -> Result<Vec<u64>> {
-    let features = index.features;
-    let sizes = Sizes {
-        queries: queries.len() / features,
-        rows: index.rows.len() / features,
-        features,
-        row_bytes: features.next_multiple_of(GPU_PIXEL_ROW) as u64,
-        kept: k,
-        floats: false,
-    };
-    scan(gpu, &mut Bytes { gpu, index, queries }, sizes, memory_limit)
+    let sizes = byte_sizes(index, queries, k);
+    let mut sink = Select { gpu, kept: k, floats: false, candidates: Vec::with_capacity(sizes.queries * k) };
+    scan(gpu, &mut Bytes { gpu, index, queries }, &mut sink, &sizes, memory_limit)?;
+    Ok(sink.candidates)
 }
 
 /// The `kept` candidates of every query with the smallest keys, nearest first.
@@ -119,39 +68,128 @@ pub(super) fn scan_floats(
         features,
         row_bytes: 4 * features as u64,
         kept,
-        floats: true,
     };
     let mut form = Floats { gpu, frame, queries, train, scratch: Vec::new(), bias: Vec::new() };
-    scan(gpu, &mut form, sizes, memory_limit)
+    let mut sink = Select { gpu, kept, floats: true, candidates: Vec::with_capacity(sizes.queries * kept) };
+    scan(gpu, &mut form, &mut sink, &sizes, memory_limit)?;
+    Ok(sink.candidates)
 }
 
-fn scan(gpu: &Gpu, form: &mut dyn Form, sizes: Sizes, memory_limit: Option<u64>) -> Result<Vec<u64>> {
-    let Sizes { queries, rows, kept, floats, .. } = sizes;
+/// The keys of all pairs of pixels, for `take`: the first query that they belong to, the number of training rows, the first of them,
+/// and the keys, row-major.
+pub(super) fn scan_keys(
+    gpu: &Gpu,
+    index: &ByteIndex<'_>,
+    queries: &[u8],
+    memory_limit: Option<u64>,
+    take: impl FnMut(usize, usize, u32, &[u32]),
+) -> Result<()> {
+    let sizes = byte_sizes(index, queries, 0);
+    let mut sink = Hand { gpu, keys: Vec::new(), take };
+    scan(gpu, &mut Bytes { gpu, index, queries }, &mut sink, &sizes, memory_limit)
+}
+
+fn byte_sizes(index: &ByteIndex<'_>, queries: &[u8], kept: usize) -> Sizes {
+    let features = index.features;
+    Sizes {
+        queries: queries.len() / features,
+        rows: index.rows.len() / features,
+        features,
+        row_bytes: features.next_multiple_of(GPU_PIXEL_ROW) as u64,
+        kept,
+    }
+}
+
+fn scan<S: Sink>(
+    gpu: &Gpu,
+    form: &mut dyn Form,
+    sink: &mut S,
+    sizes: &Sizes,
+    memory_limit: Option<u64>,
+) -> Result<()> {
     let memory = memory_limit.unwrap_or(DEFAULT_BYTES);
-    let (binding, budget) = (gpu.limits().binding_bytes, gpu.work_budget());
-    let cut = Cut::new(&sizes, memory, binding, budget);
+    let cut = Cut::new(sizes, memory, gpu.limits().binding_bytes, gpu.work_budget());
     let out = gpu.alloc(4 * (cut.batch * cut.tile) as u64)?;
-    let mut candidates = Vec::with_capacity(queries * kept);
-    for first in (0..queries).step_by(cut.resident) {
-        let last = (first + cut.resident).min(queries);
+    for first in (0..sizes.queries).step_by(cut.resident) {
+        let last = (first + cut.resident).min(sizes.queries);
         let mut batches = Vec::new();
         for start in (first..last).step_by(cut.batch) {
             let range = start..(start + cut.batch).min(last);
-            let count = range.len();
-            batches.push((form.queries(range)?, count, Selection::new(gpu, count, kept)?));
+            batches.push((form.queries(range.clone())?, range.len(), sink.begin(range)?));
         }
-        for start in (0..rows).step_by(cut.tile) {
-            let tile = form.tile(start..(start + cut.tile).min(rows))?;
-            for (queries, count, selection) in &mut batches {
+        for start in (0..sizes.rows).step_by(cut.tile) {
+            let tile = form.tile(start..(start + cut.tile).min(sizes.rows))?;
+            for (queries, count, batch) in &mut batches {
                 form.keys(queries, *count, &tile, &out)?;
-                selection.merge(&out, floats, 0, tile.count, start as u32)?;
+                sink.tile(batch, &out, start..start + tile.count)?;
             }
         }
-        for (_, _, selection) in batches {
-            candidates.extend(selection.finish()?);
+        for (_, _, batch) in batches {
+            sink.end(batch)?;
         }
     }
-    Ok(candidates)
+    Ok(())
+}
+
+/// What becomes of the keys.
+trait Sink {
+    /// What it knows about a batch of queries.
+    type Batch;
+    fn begin(&mut self, queries: Range<usize>) -> Result<Self::Batch>;
+    /// The keys of a batch and the training rows `rows`, row-major.
+    fn tile(&mut self, batch: &mut Self::Batch, keys: &Buffer, rows: Range<usize>) -> Result<()>;
+    fn end(&mut self, batch: Self::Batch) -> Result<()>;
+}
+
+/// Selects the smallest on the device.
+struct Select<'a> {
+    gpu: &'a Gpu,
+    kept: usize,
+    floats: bool,
+    candidates: Vec<u64>,
+}
+
+impl Sink for Select<'_> {
+    type Batch = Selection;
+
+    fn begin(&mut self, queries: Range<usize>) -> Result<Selection> {
+        Selection::new(self.gpu, queries.len(), self.kept)
+    }
+
+    fn tile(&mut self, batch: &mut Selection, keys: &Buffer, rows: Range<usize>) -> Result<()> {
+        batch.merge(keys, self.floats, 0, rows.len(), rows.start as u32)
+    }
+
+    fn end(&mut self, batch: Selection) -> Result<()> {
+        self.candidates.extend(batch.finish()?);
+        Ok(())
+    }
+}
+
+/// Hands them to the host.
+struct Hand<'a, F> {
+    gpu: &'a Gpu,
+    keys: Vec<u32>,
+    take: F,
+}
+
+impl<F: FnMut(usize, usize, u32, &[u32])> Sink for Hand<'_, F> {
+    type Batch = Range<usize>;
+
+    fn begin(&mut self, queries: Range<usize>) -> Result<Range<usize>> {
+        Ok(queries)
+    }
+
+    fn tile(&mut self, batch: &mut Range<usize>, keys: &Buffer, rows: Range<usize>) -> Result<()> {
+        self.keys.resize(batch.len() * rows.len(), 0);
+        self.gpu.read_into(keys, 0, bytemuck::cast_slice_mut(&mut self.keys))?;
+        (self.take)(batch.start, rows.len(), rows.start as u32, &self.keys);
+        Ok(())
+    }
+
+    fn end(&mut self, _: Range<usize>) -> Result<()> {
+        Ok(())
+    }
 }
 
 struct Bytes<'a> {
@@ -168,7 +206,7 @@ impl Bytes<'_> {
 }
 
 impl Form for Bytes<'_> {
-    fn queries(&self, rows: std::ops::Range<usize>) -> Result<[Buffer; 2]> {
+    fn queries(&self, rows: Range<usize>) -> Result<[Buffer; 2]> {
         let features = self.index.features;
         let bytes = &self.queries[rows.start * features..rows.end * features];
         let terms: Vec<u32> = match self.index.form {
@@ -178,7 +216,7 @@ impl Form for Bytes<'_> {
         self.upload(bytes, &terms)
     }
 
-    fn tile(&mut self, rows: std::ops::Range<usize>) -> Result<Tile> {
+    fn tile(&mut self, rows: Range<usize>) -> Result<Tile> {
         let features = self.index.features;
         let bytes = &self.index.rows[rows.start * features..rows.end * features];
         let terms: Vec<u32> = match self.index.form {
@@ -222,14 +260,14 @@ struct Floats<'a> {
 }
 
 impl Form for Floats<'_> {
-    fn queries(&self, rows: std::ops::Range<usize>) -> Result<[Buffer; 2]> {
+    fn queries(&self, rows: Range<usize>) -> Result<[Buffer; 2]> {
         let features = self.train.features();
         let values = &self.queries[rows.start * features..rows.end * features];
         let zeros = vec![0f32; rows.len()];
         Ok([self.gpu.upload(bytemuck::cast_slice(values))?, self.gpu.upload(bytemuck::cast_slice(&zeros))?])
     }
 
-    fn tile(&mut self, rows: std::ops::Range<usize>) -> Result<Tile> {
+    fn tile(&mut self, rows: Range<usize>) -> Result<Tile> {
         let count = rows.len();
         self.scratch.resize(count * self.train.features(), 0.0);
         self.bias.resize(count, 0.0);
@@ -244,32 +282,5 @@ impl Form for Floats<'_> {
             return pairwise_l1::gpu::record(self.gpu, None, false, [x, &tile.rows, out], shape);
         }
         pairwise_l2::gpu::record_products(self.gpu, [x, &tile.rows, out], shape, [zeros, &tile.terms])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cut_stays_within_memory_bindings_and_the_budget() {
-        let (binding, budget) = (128 << 20, 5_000_000_000);
-        for (queries, rows, features, kept) in [
-            (1, 1, 1, 1),
-            (10_000, 60_000, 784, 10),
-            (500, 5000, 3072, 16),
-            (3, 2_000_000, 16, 5000),
-            (70_000, 10, 33_025, 1),
-        ] {
-            for memory in [1 << 20, 64 << 20, 512 << 20] {
-                let row_bytes = features as u64;
-                let sizes = Sizes { queries, rows, features, row_bytes, kept, floats: false };
-                let cut = Cut::new(&sizes, memory, binding, budget);
-                assert!(cut.resident >= 1 && cut.batch >= 1 && cut.tile >= 1, "{cut:?}");
-                assert!(cut.batch <= cut.resident.max(16) && cut.tile <= rows.max(256), "{cut:?}");
-                let distances = 4 * (cut.batch * cut.tile) as u64;
-                assert!(distances <= (memory / 4).max(4 * 16 * 256), "{cut:?}");
-            }
-        }
     }
 }

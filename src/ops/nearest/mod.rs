@@ -7,6 +7,8 @@
 
 mod bytes;
 mod certified;
+mod coarse;
+mod cut;
 mod gpu;
 mod lattice;
 mod neighbors;
@@ -203,7 +205,13 @@ impl<'a> Index<'a> {
                 pairs.extend(found.iter().map(|&key| (index.rank(order::key(key)), order::index(key))));
                 Ok(at_once)
             }
-            // On the host a few queries are answered by the definition while a frame would still be made.
+            // On the host a few queries are answered while a frame would still be made: by differences, or by the definition.
+            _ if queries.len() <= DIRECT_QUERIES
+                && matches!(self.device, Device::Cpu)
+                && let Some(scan) = self.differences() =>
+            {
+                self.search_certified(&scan, queries, k, pairs)
+            }
             _ if queries.len() <= DIRECT_QUERIES && matches!(self.device, Device::Cpu) => {
                 for query in wide(queries).chunks_exact(queries.features()) {
                     pairs.extend(exact::nearest(self.metric, query, self.train, k));
@@ -231,6 +239,16 @@ impl<'a> Index<'a> {
                 }
                 self.search_certified(&Bounding::Lattice(lattice, &steps), queries, k, pairs)
             }
+        }
+    }
+
+    /// A scan of real rows that needs no preparation.
+    fn differences(&self) -> Option<Bounding<'_>> {
+        match (self.metric, self.train.values()) {
+            (Metric::L2 | Metric::SqEuclidean | Metric::L1, ValuesRef::F32(train)) => {
+                Some(Bounding::Differences(self.metric, train))
+            }
+            _ => None,
         }
     }
 
@@ -292,6 +310,13 @@ fn margin(k: usize) -> usize {
 /// Candidates that the second scan keeps, of the few queries that the first did not prove.
 fn widened(k: usize, rows: usize) -> usize {
     (8 * (k + margin(k))).min(rows)
+}
+
+fn narrow(rows: RowsRef<'_>) -> Vec<f32> {
+    match rows.values() {
+        ValuesRef::U8(values) => values.iter().copied().map(f32::from).collect(),
+        ValuesRef::F32(values) => values.to_vec(),
+    }
 }
 
 fn wide(rows: RowsRef<'_>) -> Vec<f64> {

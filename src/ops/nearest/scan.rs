@@ -2,8 +2,8 @@
 
 use super::bytes::ByteIndex;
 use super::certified::{Frame, QueryFrame};
-use super::gpu;
 use super::lattice::{Lattice, Steps};
+use super::{coarse, gpu};
 use crate::cpu;
 use crate::cpu::nearest::{Best, ByteQueries, FloatQueries};
 use crate::device::Device;
@@ -33,6 +33,19 @@ pub(super) enum Bounding<'a> {
     Frame(&'a Frame),
     /// Integers, of rows on a lattice and queries on its steps.
     Lattice(&'a Lattice, &'a Steps),
+    /// 32-bit sums of squared or absolute differences on the host: nothing is to be made before, every pair costs more.
+    Differences(Metric, &'a [f32]),
+}
+
+/// The smallest rank behind a 32-bit sum of differences `key` over `features`.
+///
+/// Each term meets at most r roundings of 2⁻²⁴, and underflow takes 2⁻¹⁴⁹ of it at most: key ≤ rank·(1 + 2⁻²⁴)ʳ + features·2⁻¹⁴⁹.
+/// A sum that overflowed is as large as any that did not.
+fn differences_bound(key: f32, features: usize) -> f64 {
+    let rounded = (1.0 + 0.5f64.powi(24)).powi(cpu::nearest::roundings(features) as i32 + 2);
+    let lost = features as f64 * 0.5f64.powi(149);
+    // And what the definition rounds in 64 bit.
+    (f64::from(key.min(f32::MAX)) - lost) / rounded * (1.0 - (features + 8) as f64 * f64::EPSILON * 4.0)
 }
 
 /// What a scan knows about some queries.
@@ -48,7 +61,7 @@ impl Bounding<'_> {
     pub(super) fn usable(&self) -> bool {
         match self {
             Self::Frame(frame) => frame.usable(),
-            Self::Lattice(..) => true,
+            Self::Lattice(..) | Self::Differences(..) => true,
         }
     }
 
@@ -65,6 +78,21 @@ impl Bounding<'_> {
         let features = queries.features();
         let last = |candidates: &[u64]| order::key(candidates[kept - 1]);
         let (candidates, bounds): (_, Vec<f64>) = match self {
+            Self::Differences(metric, train) => {
+                let rows: Vec<f32> =
+                    which.iter().flat_map(|&query| super::narrow(queries.range(query..query + 1))).collect();
+                let asked = FloatQueries::new(&rows, features);
+                let mut best = Best::new(which.len(), kept);
+                if *metric == Metric::L1 {
+                    cpu::nearest::scan_floats_l1(&asked, train, 0, &mut best);
+                } else {
+                    cpu::nearest::scan_floats_squares(&asked, train, 0, &mut best);
+                }
+                let found = best.finish().candidates;
+                let bound = |found: &[u64]| differences_bound(f32::from_key(last(found)), features);
+                let bounds = found.chunks_exact(kept).map(bound).collect();
+                (found, bounds)
+            }
             Self::Frame(frame) => {
                 let mut rows = vec![0.0; which.len() * features];
                 let frames: Vec<QueryFrame> = rows
@@ -96,6 +124,20 @@ impl Bounding<'_> {
 
 /// The `k` candidates of every query, nearest first, with exact keys. `k` is at most the number of training rows.
 pub(super) fn scan_bytes(
+    device: &Device,
+    index: &ByteIndex<'_>,
+    queries: &[u8],
+    k: usize,
+    memory_limit: Option<u64>,
+) -> Result<Vec<u64>> {
+    if let Some(found) = coarse::search(device, index, queries, k, memory_limit)? {
+        return Ok(found);
+    }
+    scan_all(device, index, queries, k, memory_limit)
+}
+
+/// [`scan_bytes`] by the distances of all pairs.
+pub(super) fn scan_all(
     device: &Device,
     index: &ByteIndex<'_>,
     queries: &[u8],

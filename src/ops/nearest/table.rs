@@ -20,7 +20,7 @@ pub static OP: Op = Op {
     bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + 3 * s[0] * s[3]) as f64,
     variants: |_| {
         let names = METRICS.iter().map(|(name, _)| name);
-        names.flat_map(|name| ["u8", "f32", "unit"].map(|dtype| format!("{name}-{dtype}"))).collect()
+        names.flat_map(|name| ["u8", "f32", "unit", "image"].map(|dtype| format!("{name}-{dtype}"))).collect()
     },
     shapes,
     fit,
@@ -52,7 +52,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         vec![33, 1031, 65, 17],
     ];
     if effort == Effort::Full {
-        shapes.extend([vec![3, 5000, 16, 2100], vec![70, 2003, 784, 10]]);
+        shapes.extend([vec![3, 5000, 16, 2100], vec![70, 5003, 784, 10]]);
     }
     shapes
 }
@@ -73,6 +73,12 @@ fn operands(case: &Case) -> Result<(Rows, Rows, Metric)> {
     let mut draw = |n: usize| match dtype {
         // Few levels, so that distances tie and the order by row is put to the test.
         "u8" => Values::U8(rng::integers(&mut rng, n, 4).into_iter().map(|v| (v * 85) as u8).collect()),
+        // Pixels that resemble their neighbours: a large search goes from coarse to fine.
+        "image" => {
+            let pixels = rng::pixels(&mut rng, n);
+            let smooth = |(i, &pixel): (usize, &u8)| pixels[i / 16 * 16] / 2 + pixel / 64;
+            Values::U8(pixels.iter().enumerate().map(smooth).collect())
+        }
         // Pixels divided by 255, which are searched as the integers they were.
         "unit" => {
             Values::F32(rng::pixels(&mut rng, n).into_iter().map(|pixel| f32::from(pixel) / 255.0).collect())

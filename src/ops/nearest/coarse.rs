@@ -1,0 +1,136 @@
+//! Searching pixels coarse to fine: a quarter of the features, or a sixteenth, for every pair, and all of them for the few that the
+//! bound lets pass.
+//!
+//! The bound and its proof are in [`crate::cpu::nearest`] (`pooled.rs`). Here is when it pays.
+
+use super::bytes::ByteIndex;
+use super::gpu;
+use crate::cpu;
+use crate::cpu::nearest::{Best, Pooling, Refinement};
+use crate::device::Device;
+use crate::error::Result;
+
+/// Pairs times features below which a search is over before its rows are pooled.
+const LEAST_WORK: usize = 1 << 28;
+
+/// Queries that pay for pooling every training row.
+const LEAST_QUERIES: usize = 64;
+
+/// The cost that a search must stay below to be tried, in plain scans: the sample may be wrong.
+const WORTH: f64 = 0.8;
+
+/// Host memory that the means of training rows may take where the user sets no limit.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Training rows at a quarter of their size.
+pub(super) struct Coarse {
+    pooling: Pooling,
+    means: ByteIndex<'static>,
+    /// The most that rounding took of a training row.
+    error: f64,
+}
+
+impl Coarse {
+    /// One pass over the rows, where their blocks bound anything.
+    pub(super) fn new(fine: &ByteIndex<'_>) -> Option<Self> {
+        let pooling = Pooling::fit(fine.form, &fine.rows, fine.features)?;
+        let pooled = pooling.pool(&fine.rows);
+        let error = pooled.errors.into_iter().fold(0.0, f64::max);
+        Some(Self { pooling, means: ByteIndex::new(fine.form, pooled.rows, pooling.blocks()), error })
+    }
+}
+
+/// What a look at all features of one pair costs, in pairs of a plain scan of the device; `None` where no look pays. The host's register
+/// tiles use each value many times, a look once. A software adapter takes longer for a pair than the host for a look. A GPU is through
+/// before the host has looked at anything.
+fn look(device: &Device) -> Option<f64> {
+    match device {
+        Device::Reference => None,
+        Device::Cpu => Some(20.0),
+        Device::Gpu(gpu) => gpu.info().software().then_some(0.5),
+    }
+}
+
+/// The `k` candidates of every query, nearest first, with exact keys, as [`super::scan::scan_bytes`] gives; `None` where a plain scan
+/// is quicker.
+pub(super) fn search(
+    device: &Device,
+    fine: &ByteIndex<'_>,
+    queries: &[u8],
+    k: usize,
+    memory_limit: Option<u64>,
+) -> Result<Option<Vec<u64>>> {
+    let count = queries.len() / fine.features;
+    let memory = memory_limit.unwrap_or(MOST_BYTES).min(MOST_BYTES);
+    let small = count < LEAST_QUERIES
+        || count.saturating_mul(fine.rows.len()) < LEAST_WORK
+        || fine.rows.len() as u64 / 3 > memory;
+    let (false, Some(look)) = (small, look(device)) else { return Ok(None) };
+    let mut levels = Vec::new();
+    let mut refinement = Refinement::new(fine.form, queries, &fine.rows, fine.features);
+    let mut last = fine;
+    while levels.len() < 2
+        && let Some(coarse) = last.coarse()
+    {
+        refinement = refinement.through(&coarse.pooling, &coarse.means.rows, coarse.error);
+        last = &coarse.means;
+        levels.push(last);
+    }
+    // A scan of all pairs at one level, and a look at the next finer one for those that pass.
+    let shares = refinement.shares(k);
+    let cost = |level: usize| {
+        let scan = levels[level].features as f64 / fine.features as f64;
+        let looks = (0..=level).map(|level| shares[level] * look / f64::from(1 << level));
+        scan + looks.sum::<f64>()
+    };
+    let cheapest = (0..levels.len()).map(|level| (cost(level), level)).min_by(|a, b| a.0.total_cmp(&b.0));
+    let Some((_, level)) = cheapest.filter(|(cost, _)| *cost < WORTH) else { return Ok(None) };
+    let (refinement, means) = (refinement.cut(level + 2), levels[level]);
+    Ok(Some(match device {
+        Device::Gpu(gpu) => {
+            let mut best = Best::close(count, k);
+            gpu::scan_keys(gpu, means, refinement.queries(), memory_limit, |query, rows, first, keys| {
+                refinement.refine(query, keys, rows, first, &mut best);
+            })?;
+            best.finish().candidates
+        }
+        Device::Cpu | Device::Reference => {
+            cpu::nearest::scan_coarse(refinement, &means.rows, &means.stats, k)
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scan::scan_all;
+    use super::*;
+    use crate::cpu::nearest::ByteForm;
+    use crate::rng;
+
+    #[test]
+    fn images_are_searched_coarse_to_fine_and_noise_is_not() {
+        let (rows, queries, features, k) = (4200, 64, 1024, 10);
+        let mut rng = rng::seeded(8);
+        let noise = rng::pixels(&mut rng, (rows + queries) * features);
+        let images: Vec<u8> =
+            noise.iter().enumerate().map(|(i, &v)| noise[i / 16 * 16] / 2 + v / 64).collect();
+        for (pixels, pays) in [(images, true), (noise, false)] {
+            let (train, asked) = pixels.split_at(rows * features);
+            for form in [ByteForm::SqEuclidean, ByteForm::L1] {
+                let index = ByteIndex::new(form, train, features);
+                let found = search(&Device::Cpu, &index, asked, k, None).expect("a search");
+                assert_eq!(found.is_some(), pays, "{form:?}");
+                if let Some(found) = found {
+                    let all = scan_all(&Device::Cpu, &index, asked, k, None).expect("a search");
+                    assert_eq!(found, all, "{form:?}");
+                }
+                // Too few queries, and too little memory for the means.
+                let few = search(&Device::Cpu, &index, &asked[..8 * features], k, None).expect("a search");
+                assert_eq!(few, None);
+                assert_eq!(search(&Device::Cpu, &index, asked, k, Some(1 << 20)).expect("a search"), None);
+            }
+            let index = ByteIndex::new(ByteForm::Dot, train, features);
+            assert_eq!(search(&Device::Cpu, &index, asked, k, None).expect("a search"), None);
+        }
+    }
+}
