@@ -288,6 +288,7 @@ fn usage_errors_exit_with_2_and_write_nothing() {
         (&["knn", "--k", "5001"], "--k is 5001, the training set has 5000 rows"),
         (&["knn", "--metric", "euclid"], "invalid value"),
         (&["knn", "--device", "cuda"], "names no device"),
+        (&["knn", "--instruction-set", "mmx"], "no instruction set \"mmx\""),
         (&["knn", "--memory-limit", "many"], "no number of bytes"),
         (&["knn", "--shard", "5/4", "--out", "x"], "no shard"),
         (&["knn", "--cv", "1"], "folds"),

@@ -102,10 +102,10 @@ def run_peer(peer, train, test, threads):
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)["seconds"]
 
 
-def run_ours(arguments, train, labels, test, threads, neighbors):
+def run_ours(arguments, train, labels, test, threads, neighbors, options):
     command = [arguments.binary, "knn", "--train-x", train, "--train-y", labels, "--test-x", test, "--k", str(K)]
     command += ["--device", arguments.device, "--threads", str(threads), "--format", "json"]
-    command += ["--save-neighbors", neighbors]
+    command += ["--save-neighbors", neighbors, *options]
     summary = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     seconds = summary["seconds"]
     return seconds["upload"] + seconds["search"], summary
@@ -133,6 +133,7 @@ def main():
     standardised = lambda rows: ((rows - mean) / deviation).astype(np.float32)
     work = [
         ("Fashion-MNIST u8", train, test, None),
+        ("Fashion-MNIST u8, ours on AVX2 alone", train, test, None),
         ("Fashion-MNIST / 255 f32", train, test, unit),
         ("Fashion-MNIST standardised f32", train, test, standardised),
         ("one query u8", train, test[:1], None),
@@ -156,9 +157,9 @@ def main():
             np.save(path("labels.npy"), np.zeros(len(rows), np.int64))
             found = {"ours": [], "faiss": [], "scikit-learn": []}
             for _ in range(arguments.runs):
-                ours, summary = run_ours(
-                    arguments, path("train.npy"), path("labels.npy"), path("test.npy"), arguments.threads, path("n.npy")
-                )
+                files = path("train.npy"), path("labels.npy"), path("test.npy")
+                options = ["--instruction-set", "AVX2"] if "AVX2" in name else []
+                ours, summary = run_ours(arguments, *files, arguments.threads, path("n.npy"), options)
                 found["ours"].append(ours)
                 for peer in ("faiss", "scikit-learn"):
                     found[peer].append(run_peer(peer, path("train.npy"), path("test.npy"), arguments.threads))

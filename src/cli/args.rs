@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::classify::knn::{Metric, Options, Weights};
+use crate::cpu::simd::Isa;
 use crate::data::{self, Dataset, Limits, Source, TableOptions, TestRows};
 use crate::device::{Device, Opened, Selection};
 use crate::error::{Error, Result};
@@ -19,6 +20,9 @@ pub(super) struct DeviceArgs {
     /// Threads of the CPU path; by default one for each core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Widest instructions of the CPU path, as `devices` lists them: to compare machines.
+    #[arg(long, value_name = "NAME")]
+    instruction_set: Option<String>,
     /// Cap on device memory in use, like 512MiB; training rows stream through.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(super) memory_limit: Option<u64>,
@@ -36,6 +40,9 @@ impl DeviceArgs {
             rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|error| {
                 Error::usage(format!("cannot start {threads} threads: {error}"), "give a smaller --threads")
             })?;
+        }
+        if let Some(name) = &self.instruction_set {
+            Isa::limit(name)?;
         }
         let opened = Device::open(&self.device)?;
         if let Device::Gpu(gpu) = &opened.device

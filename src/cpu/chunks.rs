@@ -2,13 +2,15 @@
 
 use rayon::prelude::*;
 
+use super::simd::Isa;
+
 /// Elements of a task: long enough to hide its start, short enough that a few operands stay in a core's cache.
 pub(crate) const CHUNK: usize = 1 << 14;
 
 /// Runs a loop compiled for the machine's vectors: all that it calls must be inlined into it.
 #[inline(always)]
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+    Isa::arch().dispatch(work)
 }
 
 /// Runs `work` on each piece of `out` of `length` elements, given where the piece begins; on the caller's thread where there is one piece.

@@ -17,6 +17,7 @@ const L1_ROWS: usize = 2;
 pub(super) const KERNELS: Kernels = Kernels {
     name: "AVX2",
     present: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+    arch: || pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
     byte_dot: Kernel { pack: Pack::Pairs, groups: 1, rows: DOT_ROWS, run: byte_dot },
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: L1_ROWS, run: byte_l1 },
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<DOT> },

@@ -20,6 +20,7 @@ pub(super) static VNNI: Kernels = Kernels {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vnni")
     },
+    arch: pulp::Arch::new,
     byte_dot: Kernel { pack: Pack::Quads { offset: 128 }, groups: 3, rows: ROWS, run: byte_dot },
     ..PLAIN
 };
@@ -33,6 +34,7 @@ pub(super) static PLAIN: Kernels = Kernels {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
     },
+    arch: pulp::Arch::new,
     byte_dot: avx2::KERNELS.byte_dot,
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: ROWS, run: byte_l1 },
     float_dot: Kernel { pack: Pack::Floats, groups: 3, rows: ROWS, run: float_dot },

@@ -13,6 +13,9 @@ mod avx512;
 mod neon;
 mod portable;
 
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
 use crate::order;
 
 /// Queries in a group: the lanes of one 512-bit register of 32-bit sums.
@@ -122,6 +125,8 @@ pub(super) struct Kernel<K> {
 pub(super) struct Kernels {
     name: &'static str,
     present: fn() -> bool,
+    /// The same for the compiler's vector code.
+    arch: fn() -> pulp::Arch,
     /// u8 rows, `row + query − (q·t << shift)`, where the row's part has made up for the pack's offset.
     pub(super) byte_dot: Kernel<i32>,
     /// u8 rows, Σ|q − t|.
@@ -133,6 +138,9 @@ pub(super) struct Kernels {
     /// f32 rows, Σ(q − t)².
     pub(super) float_squares: Kernel<f32>,
 }
+
+/// What [`Isa::limit`] set.
+static LIMIT: OnceLock<Isa> = OnceLock::new();
 
 /// An instruction set that this machine has. Having a value is the proof, so whatever takes one needs no check.
 #[derive(Clone, Copy)]
@@ -156,9 +164,37 @@ impl Isa {
         Self::ALL.iter().filter(|kernels| (kernels.present)()).map(|kernels| Self(kernels))
     }
 
-    /// The fastest instruction set of this machine.
+    /// The fastest instruction set of this machine, or what [`Isa::limit`] set.
     pub fn best() -> Self {
+        LIMIT.get().copied().unwrap_or_else(Self::fastest)
+    }
+
+    fn fastest() -> Self {
         Self::available().next().unwrap_or(Self(&portable::KERNELS))
+    }
+
+    /// Makes the CPU path use no wider instructions than those named (as [`Isa::name`] says, in any case), to compare machines. Matrix
+    /// products go on using what their library finds.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where this machine has no instruction set of that name, or another was set before.
+    pub fn limit(name: &str) -> Result<()> {
+        let Some(isa) = Self::available().find(|isa| isa.name().eq_ignore_ascii_case(name)) else {
+            let known: Vec<_> = Self::available().map(Self::name).collect();
+            return Err(Error::usage(
+                format!("this machine has no instruction set \"{name}\""),
+                format!("choose from {}", known.join(", ")),
+            ));
+        };
+        if LIMIT.get_or_init(|| isa).name() == isa.name() {
+            return Ok(());
+        }
+        Err(Error::usage("the instruction set was chosen before", "choose it once, at the start"))
+    }
+
+    /// What loops that the compiler turns into vector code are compiled for.
+    pub(super) fn arch() -> pulp::Arch {
+        LIMIT.get().map_or_else(pulp::Arch::new, |isa| (isa.0.arch)())
     }
 
     /// Its name, for people.

@@ -15,6 +15,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     present: || {
         std::arch::is_aarch64_feature_detected!("neon") && std::arch::is_aarch64_feature_detected!("dotprod")
     },
+    arch: pulp::Arch::new,
     byte_dot: Kernel { pack: Pack::Quads { offset: 0 }, groups: 1, rows: TILE, run: byte_dot },
     byte_l1: Kernel { pack: Pack::Quads { offset: 0 }, groups: 1, rows: TILE, run: byte_l1 },
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float::<DOT> },

@@ -7,6 +7,7 @@ const TILE: usize = 2;
 pub(super) const KERNELS: Kernels = Kernels {
     name: "portable",
     present: || true,
+    arch: || pulp::Arch::Scalar,
     byte_dot: Kernel { pack: Pack::Pairs, groups: 1, rows: TILE, run: byte_dot },
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: TILE, run: byte_l1 },
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float_dot },
