@@ -26,6 +26,7 @@
 //! # Ok::<(), cs231n_gpu::Error>(())
 //! ```
 
+pub mod bench;
 pub mod classify;
 pub mod cli;
 pub mod cpu;

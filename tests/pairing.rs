@@ -33,7 +33,8 @@ fn every_shader_and_definition_belongs_to_an_operation() {
             let path = entry.expect("an entry").path();
             let stem =
                 path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().replace(".native", "");
-            let known = OPS.iter().any(|op| op.name == stem) || ["prelude", "mod"].contains(&stem.as_str());
+            let known =
+                OPS.iter().any(|op| op.name == stem) || ["prelude", "probe", "mod"].contains(&stem.as_str());
             assert!(
                 known && path.extension().is_some_and(|e| e == ending),
                 "{} has no operation",

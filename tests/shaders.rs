@@ -10,9 +10,10 @@ use naga::{AddressSpace, Module, StorageAccess, TypeInner};
 /// Every shader of the table, parsed and validated.
 fn each(mut with: impl FnMut(&str, &Shader, &Module, &ModuleInfo)) {
     let mut count = 0;
-    for op in OPS {
-        for shader in (op.shaders)() {
-            let name = format!("{}::{} {:?}", op.name, shader.kernel.entry, shader.constants);
+    let probes = ("probe", cs231n_gpu::bench::shaders as fn() -> Vec<Shader>);
+    for (op, shaders) in OPS.iter().map(|op| (op.name, op.shaders)).chain([probes]) {
+        for shader in shaders() {
+            let name = format!("{op}::{} {:?}", shader.kernel.entry, shader.constants);
             let text = source::assemble(shader.kernel.source, &shader.constants)
                 .unwrap_or_else(|problem| panic!("{name}: {problem}"));
             let module = naga::front::wgsl::parse_str(&text)

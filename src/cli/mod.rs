@@ -1,6 +1,7 @@
 //! The command line: one thin file per subcommand, which parses, calls the library and renders.
 
 mod args;
+mod bench;
 mod check;
 mod compare;
 mod cross_validate;
@@ -60,6 +61,8 @@ enum Command {
     Devices(devices::Devices),
     /// Prove every operation equal to its definition on a device.
     Check(check::Check),
+    /// Time every operation next to what the device can do.
+    Bench(bench::Bench),
     /// Check the gradients of layers and nets numerically.
     Gradcheck(gradcheck::Gradcheck),
     /// Look at data.
@@ -102,6 +105,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Eval(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Gradcheck(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Compare(command) => command.run(),
