@@ -15,7 +15,10 @@ use crate::error::Result;
 use crate::ops::optimizer::Step;
 use crate::reference;
 use crate::tensor::Tensor;
-use crate::tolerance::{Tracked, Worst, compare, largest_error};
+use crate::tolerance::{Real, Tracked, Worst, compare};
+
+/// What comparisons of gradients begin with.
+const GRADIENT: &str = "gradient of ";
 
 /// Compares sampled steps with their definitions.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +37,8 @@ pub struct Comparison {
     pub what: String,
     /// The element that comes nearest to its allowance.
     pub worst: Worst,
-    /// The largest error as a share of the largest element.
-    pub largest_error: f64,
+    /// The largest error, and the largest element of the definition.
+    pub error: [f64; 2],
 }
 
 /// A step before it is made, on the host.
@@ -86,6 +89,20 @@ impl Shadow {
         self.comparisons.iter().max_by(|a, b| a.worst.ratio.total_cmp(&b.worst.ratio))
     }
 
+    /// The largest error of a gradient as a share of the largest gradient of its step, over all steps. Gradients that are 0 but for rounding, such
+    /// as those of biases under a normalisation, have no size of their own to be measured by.
+    pub fn gradient_error(&self) -> f64 {
+        let gradients = || self.comparisons.iter().filter(|it| it.what.starts_with(GRADIENT));
+        let share = |step: u64| {
+            let of = |i: usize| {
+                gradients().filter(|it| it.step == step).fold(0.0, |most, it| Real::max(most, it.error[i]))
+            };
+            let (error, size) = (of(0), of(1));
+            if error == 0.0 { 0.0 } else { error / size }
+        };
+        gradients().map(|it| share(it.step)).fold(0.0, Real::max)
+    }
+
     /// Reads what the definition of a sampled step starts from.
     pub(super) fn before(
         &self,
@@ -128,7 +145,7 @@ impl Shadow {
         self.compare(made.step, "losses".into(), &made.losses.to_f64()?, &found.losses);
         let gradients = read(made.gradients)?;
         for ((name, got), want) in names.iter().zip(&gradients).zip(&found.gradients) {
-            self.compare(made.step, format!("gradient of {name}"), got, want);
+            self.compare(made.step, format!("{GRADIENT}{name}"), got, want);
         }
         for (i, (norm, want)) in net.norms.iter().zip(&found.moments).enumerate() {
             if let Some(moments) = &norm.moments {
@@ -158,9 +175,13 @@ impl Shadow {
     }
 
     fn compare(&mut self, step: u64, what: String, got: &[f64], want: &[Tracked]) {
-        let values: Vec<f64> = want.iter().map(|want| want.value()).collect();
-        let largest_error = largest_error(got, &values, &values);
-        self.comparisons.push(Comparison { step: step + 1, what, worst: compare(got, want), largest_error });
+        let largest =
+            |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, |most, x| Real::max(most, x.abs()));
+        let error = [
+            largest(&mut got.iter().zip(want).map(|(got, want)| got - want.value())),
+            largest(&mut want.iter().map(|want| want.value())),
+        ];
+        self.comparisons.push(Comparison { step: step + 1, what, worst: compare(got, want), error });
     }
 }
 
@@ -178,6 +199,9 @@ fn states(optimizer: &Optimizer) -> Result<Vec<Vec<Vec<f64>>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Device;
+    use crate::nn::model::{Architecture, Init, Normalization};
+    use crate::rng::numpy::RandomState;
 
     #[test]
     fn the_first_and_the_last_step_are_watched() {
@@ -187,5 +211,56 @@ mod tests {
         assert_eq!(of(0, 2, 9), [0, 1]);
         assert_eq!(of(0, 100, 1), [0]);
         assert!(of(5, 5, 3).is_empty() && of(0, 9, 0).is_empty());
+    }
+
+    /// A step as [`Solver`](crate::nn::solver::Solver) makes it, with what `tamper` does to the gradients before the comparison or, by a
+    /// learning rate other than the one that is named, to the update.
+    fn step(tamper: &dyn Fn(&mut Parameters), named_rate: f64) -> Shadow {
+        let device = Device::Cpu;
+        let architecture =
+            Architecture { normalization: Normalization::Batch, ..Architecture::new(6, &[5], 3) };
+        let mut net =
+            FullyConnectedNet::new(&device, architecture, Init::He, &mut RandomState::new(1)).expect("a net");
+        let rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, corrected: true };
+        let mut optimizer = Optimizer::new(rule, &net.parameters).expect("an optimizer");
+        let rows = RandomState::new(2).randn(8 * 6);
+        let x = Tensor::from_f64(&device, &[8, 6], &rows).expect("rows");
+        let y = Tensor::from_u32(&device, &[8], &[0, 1, 2, 0, 1, 2, 0, 1]).expect("labels");
+        let mut shadow = Shadow::spread(0, 1, 1);
+        let before = shadow.before(0, &net, &optimizer).expect("numbers").expect("a step that is watched");
+        let (loss, mut gradients) = net.data_loss(&x, &y).expect("a pass");
+        tamper(&mut gradients);
+        optimizer.step(&mut net.parameters, &gradients, 1e-3, 0.1).expect("a step");
+        let (losses, gradients) = (loss.losses(), &gradients);
+        let made =
+            Made { x: &x, y: &y, losses, gradients, rule, learning_rate: named_rate, l2: 0.1, step: 0 };
+        shadow.after(before, &made, &net, &optimizer).expect("a comparison");
+        shadow
+    }
+
+    #[test]
+    fn a_right_step_passes_and_wrong_ones_are_found() {
+        let right = step(&|_| {}, 1e-3);
+        assert_eq!((right.failed(), right.steps()), (0, 1));
+        // Losses, six gradients, moments, six parameters with two states each.
+        assert_eq!(right.comparisons.len(), 1 + 6 + 1 + 6 * 3);
+        // One derivative that is off by a thousandth of the largest.
+        let tampered = step(
+            &|gradients| {
+                let w = gradients.get_mut("W1").expect("a gradient");
+                let mut values = w.to_f64().expect("numbers");
+                let largest = values.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+                values[7] += 1e-3 * largest;
+                *w = Tensor::from_f64(&Device::Cpu, &[6, 5], &values).expect("a gradient");
+            },
+            1e-3,
+        );
+        let worst = tampered.worst().expect("comparisons");
+        assert_eq!((tampered.failed(), worst.what.as_str(), worst.worst.index), (1, "gradient of W1", 7));
+        let faster = step(&|_| {}, 1.01e-3);
+        assert!(
+            faster.comparisons.iter().filter(|it| !it.worst.ok()).all(|it| it.what.starts_with("updated "))
+        );
+        assert!(faster.failed() > 0);
     }
 }

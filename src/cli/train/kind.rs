@@ -75,7 +75,10 @@ impl Kind {
             Self::Softmax => shared,
             Self::Svm => TrainOptions { delta: Some(1.0), lr: Some(3e-4), ..shared },
             Self::Mlp => deep(&[256]),
-            Self::Autoencoder => TrainOptions { epochs: Some(20), ..deep(&[256, 64]) },
+            // He's larger weights leave most ReLUs of the code without a gradient.
+            Self::Autoencoder => {
+                TrainOptions { init: Some(InitName(Init::Xavier)), epochs: Some(20), ..deep(&[256, 64]) }
+            }
         }
     }
 }

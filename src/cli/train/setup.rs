@@ -34,8 +34,8 @@ impl Setup {
     pub(in crate::cli) fn notes(&self, model: Kind, dataset: &Dataset) -> Result<Notes> {
         let file = self.config.as_deref().map(TrainOptions::read).transpose()?.unwrap_or_default();
         let options = self.options.clone().or(file);
-        options.check(model)?;
-        let origin = Origin::of(&options)?;
+        // Other models take none, which the check below says.
+        let origin = if model == Kind::Mlp { Origin::of(&options)? } else { None };
         let inherited = origin.as_ref().map(Origin::defaults).unwrap_or_default();
         let options = options.or(inherited).or(model.defaults(dataset));
         options.check(model)?;
