@@ -216,7 +216,12 @@ impl Real for Tracked {
         Self { value: self.value.abs(), error: self.error }
     }
 
+    /// Where the errors leave no doubt which is larger, it is that one: a ReLU that blocks puts out an exact 0.
     fn max(self, other: Self) -> Self {
+        let (larger, smaller) = if other.value > self.value { (other, self) } else { (self, other) };
+        if larger.value - larger.error > smaller.value + smaller.error {
+            return larger;
+        }
         Self { value: Real::max(self.value, other.value), error: self.error.max(other.error) }
     }
 
@@ -425,6 +430,19 @@ mod tests {
         assert_eq!(third.step(), Tracked::exact(1.0));
         assert_eq!((third - third).step().error, 1.0);
         assert_eq!(Tracked::exact(0.0).step(), Tracked::exact(0.0));
+    }
+
+    #[test]
+    fn a_maximum_has_the_error_of_what_may_win() {
+        let of = |value, error| Tracked { value, error };
+        let zero = Tracked::exact(0.0);
+        assert_eq!([of(-1.0, 0.5).max(zero), zero.max(of(-1.0, 0.5))], [zero; 2]);
+        assert_eq!(zero.max(of(2.0, 0.5)), of(2.0, 0.5));
+        assert_eq!(of(-0.25, 0.5).max(zero), of(0.0, 0.5));
+        assert!(
+            Real::max(of(f64::NAN, 0.0), zero).value.is_nan()
+                && Real::max(zero, of(f64::NAN, 0.0)).value.is_nan()
+        );
     }
 
     #[test]

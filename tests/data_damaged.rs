@@ -95,8 +95,8 @@ fn source(folder: &Path, main: &str) -> Source {
     if main.ends_with(".npy") {
         return Source::Arrays {
             train_x: at("x.npy"),
-            train_y: at("y.npy"),
-            test_x: at("x.npy"),
+            train_y: Some(at("y.npy")),
+            test_x: Some(at("x.npy")),
             test_y: None,
         };
     }

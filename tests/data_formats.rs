@@ -108,7 +108,7 @@ fn rows_of(bytes: &[u8]) -> cs231n_gpu::Result<data::Dataset> {
     let x = put(folder.path(), "x.npy", bytes);
     let y = folder.path().join("y.npy");
     write::npy(&y, &[2], &[1i64, 0]).unwrap();
-    let source = Source::Arrays { train_x: x.clone(), train_y: y, test_x: x, test_y: None };
+    let source = Source::Arrays { train_x: x.clone(), train_y: Some(y), test_x: Some(x), test_y: None };
     data::load(&source, Limits::default())
 }
 
@@ -239,8 +239,8 @@ fn large_arrays_are_mapped_and_equal_what_is_read() {
     write::npy(at("y.npy"), &[1025], &vec![0u8; 1025]).unwrap();
     let source = Source::Arrays {
         train_x: at("large.npy"),
-        train_y: at("y.npy"),
-        test_x: at("small.npy"),
+        train_y: Some(at("y.npy")),
+        test_x: Some(at("small.npy")),
         test_y: None,
     };
     let data = load(&source);

@@ -50,7 +50,10 @@ fn load(path: &Path) -> Result<data::Dataset> {
 fn arrays(x: &[u8], y: &[u8]) -> Result<data::Dataset> {
     let folder = Folder::new();
     let (x, y) = (folder.put("x.npy", x), folder.put("y.npy", y));
-    data::load(&Source::Arrays { train_x: x.clone(), train_y: y, test_x: x, test_y: None }, Limits::default())
+    data::load(
+        &Source::Arrays { train_x: x.clone(), train_y: Some(y), test_x: Some(x), test_y: None },
+        Limits::default(),
+    )
 }
 
 fn f32s(values: &[f32]) -> Vec<u8> {
@@ -101,10 +104,20 @@ fn paths_that_hold_no_data_set() {
     refused(load(&folder.put("data_batch_1.bin", "x")), "data_batch_1.bin", &["folder"]);
     refused(load(&folder.put("a.npy", two())), "a.npy", &["--train-x"]);
     let all = |name: &str| folder.at(name);
-    let source = Source::Arrays { train_x: all("n.npy"), train_y: all("n"), test_x: all("n"), test_y: None };
+    let source = Source::Arrays {
+        train_x: all("n.npy"),
+        train_y: Some(all("n")),
+        test_x: Some(all("n")),
+        test_y: None,
+    };
     refused(data::load(&source, Limits::default()), "n.npy", &["no such file"]);
     fs::create_dir(folder.at("d.npy")).unwrap();
-    let source = Source::Arrays { train_x: all("d.npy"), train_y: all("n"), test_x: all("n"), test_y: None };
+    let source = Source::Arrays {
+        train_x: all("d.npy"),
+        train_y: Some(all("n")),
+        test_x: Some(all("n")),
+        test_y: None,
+    };
     refused(data::load(&source, Limits::default()), "d.npy", &["not a regular file"]);
 }
 
@@ -246,8 +259,8 @@ fn counts_and_widths_that_do_not_match() {
     let test = put("t.npy", "2, 4", 8);
     let source = |test_x: &PathBuf, test_y: Option<&PathBuf>| Source::Arrays {
         train_x: x.clone(),
-        train_y: y.clone(),
-        test_x: test_x.clone(),
+        train_y: Some(y.clone()),
+        test_x: Some(test_x.clone()),
         test_y: test_y.cloned(),
     };
     refused(

@@ -82,8 +82,8 @@ fn blocks_make_the_bytes_that_numpy_makes() {
     let at = |name: &str| folder.path().join(name);
     let source = Source::Arrays {
         train_x: at("a.npy"),
-        train_y: at("y.npy"),
-        test_x: at("a.npy"),
+        train_y: Some(at("y.npy")),
+        test_x: Some(at("a.npy")),
         test_y: Some(at("y.npy")),
     };
     let data = data::load(&source, Limits::default()).unwrap();

@@ -3,35 +3,13 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod program;
+
+use std::process::Stdio;
 use std::time::Instant;
 
-use assert_cmd::cargo::cargo_bin;
+use program::{command, devices, folder, history, json, refused};
 use serde_json::Value;
-
-fn command(dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo_bin("cs231n-gpu"));
-    command.current_dir(dir).args(arguments).env_remove("CS231N_GPU_DEVICE");
-    command
-}
-
-/// Runs and returns the JSON on standard output.
-fn json(dir: &Path, arguments: &[&str]) -> Value {
-    let output = command(dir, arguments).args(["--format", "json"]).output().expect("the program");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("a JSON document")
-}
-
-/// Runs what must be refused; returns exit code and message.
-fn refused(dir: &Path, arguments: &[&str]) -> (i32, String) {
-    let output = command(dir, arguments).output().expect("the program");
-    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder")
-}
 
 /// A small net on few rows: a second at most.
 const SMALL: &[&str] =
@@ -39,22 +17,6 @@ const SMALL: &[&str] =
 
 fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["train", "mlp"], SMALL, more].concat()
-}
-
-/// A history without the seconds, which are no result.
-fn history(run: &Path) -> Value {
-    let text = std::fs::read_to_string(run.join("history.json")).expect("a history");
-    let mut history: Value = serde_json::from_str(&text).expect("JSON");
-    for epoch in history["epochs"].as_array_mut().expect("epochs") {
-        epoch.as_object_mut().expect("an epoch").remove("seconds");
-    }
-    history
-}
-
-/// Devices of this machine, as `--device` names them.
-fn devices() -> Vec<&'static str> {
-    let gpu = common::open(cs231n_gpu::gpu::Options::default()).map(|_| "gpu");
-    ["cpu"].into_iter().chain(gpu).collect()
 }
 
 #[test]
@@ -280,6 +242,16 @@ fn options_that_mean_nothing_are_refused() {
         (vec!["train", "softmax", "--augment", "shift:28"], "28 × 28 pixels by 28"),
         (vec!["train", "mlp", "--resume", "nowhere"], "holds no checkpoint"),
         (vec!["train", "mlp", "--early-stopping", "2", "--val-fraction", "0"], "without validation rows"),
+        (vec!["train", "autoencoder", "--delta", "1"], "--delta means nothing to autoencoder"),
+        (
+            vec!["train", "autoencoder", "--class-weight", "balanced"],
+            "--class-weight means nothing to autoencoder",
+        ),
+        (vec!["train", "autoencoder", "--init-from", "x"], "--init-from means nothing to autoencoder"),
+        (vec!["train", "svm", "--init-from", "x"], "--init-from means nothing to svm"),
+        (vec!["train", "mlp", "--preprocess", "inherit"], "without a net to inherit from"),
+        (vec!["train", "mlp", "--verify-cpu", "0"], "--verify-cpu"),
+        (vec!["train", "mlp", "--train-x", "x.npy"], "needs --train-y and --test-x"),
     ] {
         let (code, message) = refused(dir.path(), &arguments);
         assert_eq!(code, 2, "{arguments:?}: {message}");

@@ -75,7 +75,7 @@ pub(super) struct DataArgs {
     #[arg(long, value_name = "SHARE", requires = "data", conflicts_with = "test_data")]
     test_fraction: Option<f64>,
     /// Training rows as .npy.
-    #[arg(long, value_name = "NPY", requires_all = ["train_y", "test_x"], conflicts_with = "data")]
+    #[arg(long, value_name = "NPY", conflicts_with = "data")]
     train_x: Option<PathBuf>,
     /// Training labels as .npy.
     #[arg(long, value_name = "NPY", requires = "train_x")]
@@ -105,25 +105,37 @@ impl DataArgs {
 
     /// Where the data is, and how much of it to take.
     pub(super) fn source(&self) -> (Source, Limits) {
-        let source = match (&self.data, &self.train_x, &self.train_y, &self.test_x) {
-            (Some(path), ..) => {
+        let source = match (&self.data, &self.train_x) {
+            (Some(path), _) => {
                 let drawn = |fraction| TestRows::Fraction { fraction, seed: Some(self.seed) };
                 let test = self.test_data.clone().map(TestRows::File).or(self.test_fraction.map(drawn));
                 Source::Path { path: path.clone(), table: TableOptions { label: self.label.clone(), test } }
             }
-            (None, Some(train_x), Some(train_y), Some(test_x)) => Source::Arrays {
+            (None, Some(train_x)) => Source::Arrays {
                 train_x: train_x.clone(),
-                train_y: train_y.clone(),
-                test_x: test_x.clone(),
+                train_y: self.train_y.clone(),
+                test_x: self.test_x.clone(),
                 test_y: self.test_y.clone(),
             },
-            _ => Source::Bundled,
+            (None, None) => Source::Bundled,
         };
         (source, Limits { train: self.train_limit, test: self.test_limit })
     }
 
+    /// Reads and checks the rows alone, for whoever needs no labels: they may be missing, and are not looked at.
+    pub(super) fn load_rows(&self) -> Result<Dataset> {
+        let (source, limits) = self.source();
+        data::load_rows(&source, limits)
+    }
+
     /// Reads and checks the data.
     pub(super) fn load(&self) -> Result<Dataset> {
+        if self.train_x.is_some() && (self.train_y.is_none() || self.test_x.is_none()) {
+            return Err(Error::usage(
+                "--train-x needs --train-y and --test-x here",
+                "give all three; only an autoencoder learns from rows alone",
+            ));
+        }
         let (source, limits) = self.source();
         let dataset = data::load(&source, limits)?;
         let first = dataset.train_labels.first();

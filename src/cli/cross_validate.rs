@@ -52,7 +52,7 @@ struct Summary {
     shuffled: bool,
     seed: u64,
     results: Vec<Fold>,
-    /// Of the accuracies; absent where a fold diverged.
+    /// Of the accuracies, or of the losses where nothing is classified; absent where a fold diverged.
     mean: Option<f64>,
     deviation: Option<f64>,
     seconds: f64,
@@ -88,7 +88,7 @@ impl CrossValidate {
                 "leave it out, or give --folds",
             ));
         }
-        let dataset = self.setup.data.load()?;
+        let dataset = self.model.load(&self.setup.data)?;
         let notes = self.setup.notes(self.model, &dataset)?;
         if notes.options.early_stopping.is_some() {
             return Err(Error::usage(
@@ -112,8 +112,10 @@ impl CrossValidate {
             results.push(self.fold(i + 1, &opened.device, &dataset, &notes, &parts, &mut runs)?);
         }
         runs.finish();
-        let accuracies: Option<Vec<f64>> = results.iter().map(|fold| fold.accuracy).collect();
-        let (mean, deviation) = accuracies.map(|folds| mean_and_deviation(&folds)).unzip();
+        let classifies = self.model.classifies();
+        let score = |fold: &Fold| if classifies { fold.accuracy } else { fold.loss };
+        let scores: Option<Vec<f64>> = results.iter().map(score).collect();
+        let (mean, deviation) = scores.map(|folds| mean_and_deviation(&folds)).unzip();
         let summary = Summary {
             command: "cv",
             version: env!("CARGO_PKG_VERSION"),
@@ -149,7 +151,7 @@ impl CrossValidate {
         let name = format!("fold {fold}/{}", self.folds);
         let training = notes.training(false, dataset.image)?;
         runs.begin(&name, training.epochs);
-        let model = notes.model(device, dataset, parts, notes.columns(parts))?;
+        let model = notes.model(device, dataset, parts, notes.columns(parts)?)?;
         let mut feeds = Feeds::new(device, parts, &model.columns, self.setup.device.memory_limit)?;
         let mut solver = Solver::new(model.net, training)?;
         let ended = feeds.run_until(&mut solver, &mut |_| {
@@ -168,13 +170,14 @@ impl CrossValidate {
             diverged,
             epochs: solver.history.epochs.len(),
             train_loss: last.map(|epoch| epoch.train_loss),
-            train_accuracy: last.map(|epoch| epoch.train_accuracy),
+            train_accuracy: last.and_then(|epoch| epoch.train_accuracy),
             loss: last.and_then(|epoch| epoch.val_loss),
             accuracy: last.and_then(|epoch| epoch.val_accuracy),
             seconds: start.elapsed().as_secs_f64(),
         };
-        let accuracy = output::percent(found.accuracy).unwrap_or_else(|| "diverged".into());
-        runs.end(&format!("{name}  {accuracy}  {:.1} s", found.seconds));
+        let loss = found.loss.map(|loss| format!("loss {loss:.4}"));
+        let score = output::percent(found.accuracy).or(loss).unwrap_or_else(|| "diverged".into());
+        runs.end(&format!("{name}  {score}  {:.1} s", found.seconds));
         Ok(found)
     }
 }
@@ -210,6 +213,9 @@ fn text(summary: &Summary) -> String {
         ]);
     }
     let outcome = match (summary.mean, summary.deviation) {
+        (Some(mean), Some(deviation)) if !summary.model.classifies() => {
+            format!("loss {mean:.4} ± {deviation:.4} (mean ± deviation over the folds)")
+        }
         (Some(mean), Some(deviation)) => {
             format!(
                 "accuracy {:.2} % ± {:.2} % (mean ± deviation over the folds)",

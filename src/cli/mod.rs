@@ -45,7 +45,7 @@ struct Cli {
 enum Command {
     /// Classify by the k nearest neighbours, exactly.
     Knn(Box<knn::Knn>),
-    /// Train an SVM, a softmax classifier or a multi-layer network.
+    /// Train an SVM, a softmax classifier, a multi-layer network or an autoencoder.
     Train(Box<train::Train>),
     /// Check before a long training that loss, gradient, capacity and learning rate are sane.
     Sanity(Box<sanity::Sanity>),
@@ -53,9 +53,9 @@ enum Command {
     Search(Box<search::Search>),
     /// Cross-validate one configuration of a classifier.
     Cv(Box<cross_validate::CrossValidate>),
-    /// Classify rows by a trained model.
+    /// Classify rows by a trained model, or turn them into codes.
     Predict(predict::Predict),
-    /// Score a trained model on labelled rows.
+    /// Score a trained model on labelled rows, or an autoencoder on any.
     Eval(eval::Eval),
     /// List the devices that --device can name.
     Devices(devices::Devices),

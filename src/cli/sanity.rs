@@ -46,12 +46,11 @@ struct Report {
 impl Sanity {
     pub(super) fn run(self) -> Result<()> {
         let start = Instant::now();
-        let dataset = self.setup.data.load()?;
+        let dataset = self.model.load(&self.setup.data)?;
         let notes = self.setup.notes(self.model, &dataset)?;
         let opened = self.setup.device.open()?;
         let parts = Parts::new(&dataset, &notes)?;
-        let (architecture, columns) =
-            (notes.architecture(&dataset, &parts.train_labels), notes.columns(&parts));
+        let (architecture, columns) = (notes.architecture(&dataset, &parts), notes.columns(&parts)?);
         let subject = Subject {
             device: &opened.device,
             architecture: architecture.clone(),
@@ -59,7 +58,7 @@ impl Sanity {
             training: notes.training(false, dataset.image)?,
             columns: &columns,
             rows: parts.train.view(),
-            labels: &parts.train_labels,
+            labels: parts.train_labels.as_deref(),
             memory_limit: self.setup.device.memory_limit,
         };
         let results = subject.check()?;
@@ -70,12 +69,7 @@ impl Sanity {
             data: DataFacts::new(&dataset),
             model: self.model,
             objective: notes.options.objective(self.model),
-            parameters: architecture
-                .parameters()
-                .0
-                .iter()
-                .map(|(_, shape)| shape.iter().product::<usize>())
-                .sum(),
+            parameters: architecture.elements(),
             checks: results.len(),
             failed: results.iter().filter(|finding| !finding.ok).count(),
             results,

@@ -22,7 +22,7 @@ macro_rules! asset {
 pub(super) fn load(limits: Limits) -> Result<Parts> {
     let mut parts = idx::read(
         asset!("train-images-idx3-ubyte.gz"),
-        asset!("train-labels-idx1-ubyte.gz"),
+        Some(asset!("train-labels-idx1-ubyte.gz")),
         asset!("t10k-images-idx3-ubyte.gz"),
         Some(asset!("t10k-labels-idx1-ubyte.gz")),
         limits,

@@ -52,7 +52,7 @@ pub(super) fn load(folder: &Path, kind: Kind, limits: Limits) -> Result<Parts> {
     Ok(Parts {
         name: name_of(folder),
         train,
-        train_labels,
+        train_labels: Some(train_labels),
         test,
         test_labels: Some(test_labels),
         classes,

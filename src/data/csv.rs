@@ -11,7 +11,7 @@ use ::csv::{ReaderBuilder, StringRecord, Trim};
 use super::input::file_length;
 use super::labels::{Names, renumber};
 use super::parts::{Features, Ids, Parts};
-use super::{Limits, NOT_FINITE, TableOptions, TestRows, name_of};
+use super::{Labels, Limits, NOT_FINITE, TableOptions, TestRows, name_of};
 use crate::error::{Error, Result};
 use crate::rows::{Rows, Values};
 
@@ -42,15 +42,21 @@ impl Layout {
 }
 
 /// Reads a table, and splits it or reads the test rows from another file.
-pub(super) fn load(path: &Path, delimiter: u8, table: &TableOptions, limits: Limits) -> Result<Parts> {
-    let layout = layout(path, delimiter, table.label.as_deref())?;
-    let mut names = Names::default();
+pub(super) fn load(
+    path: &Path,
+    delimiter: u8,
+    table: &TableOptions,
+    limits: Limits,
+    labels: Labels,
+) -> Result<Parts> {
+    let layout = layout(path, delimiter, table.label.as_deref(), labels)?;
+    let mut names = (labels == Labels::Read).then(Names::default);
     let parts = match table.test.as_ref().unwrap_or(&TestRows::DEFAULT) {
         TestRows::File(test) => {
             let test_layout = matching(test, delimiter, path, &layout)?;
             let (train, train_labels) = read(path, delimiter, &layout, limits.train, &mut names)?;
             let (test, ids) = read(test, delimiter, &test_layout, limits.test, &mut names)?;
-            let test_labels = test_layout.label.map(|_| ids);
+            let test_labels = test_layout.label.and(ids);
             (train, train_labels, test, test_labels)
         }
         &TestRows::Fraction { fraction, seed } => {
@@ -62,12 +68,12 @@ pub(super) fn load(path: &Path, delimiter: u8, table: &TableOptions, limits: Lim
 }
 
 /// Training rows and labels, test rows and labels.
-pub(super) type Read = (Features, Ids, Features, Option<Ids>);
+pub(super) type Read = (Features, Option<Ids>, Features, Option<Ids>);
 
 /// Divides the rows of one file.
 pub(super) fn split(
     all: Features,
-    labels: Ids,
+    labels: Option<Ids>,
     fraction: f64,
     seed: Option<u64>,
     limits: Limits,
@@ -76,19 +82,18 @@ pub(super) fn split(
     train.truncate(limits.train.unwrap_or(usize::MAX));
     test.truncate(limits.test.unwrap_or(usize::MAX));
     let rows = |order: &[usize]| Features { path: all.path.clone(), rows: all.rows.gather(order) };
-    let ids = |order: &[usize]| Ids {
-        path: labels.path.clone(),
-        ids: order.iter().map(|&i| labels.ids[i]).collect(),
+    let ids = |order: &[usize]| {
+        let labels = labels.as_ref()?;
+        Some(Ids { path: labels.path.clone(), ids: order.iter().map(|&i| labels.ids[i]).collect() })
     };
-    Ok((rows(&train), ids(&train), rows(&test), Some(ids(&test))))
+    Ok((rows(&train), ids(&train), rows(&test), ids(&test)))
 }
 
-/// Puts the classes into order.
-pub(super) fn finish(name: String, read: Read, names: Names) -> Parts {
+/// Puts the classes into order. Without `names`, labels were ignored.
+pub(super) fn finish(name: String, read: Read, names: Option<Names>) -> Parts {
     let (train, mut train_labels, test, mut test_labels) = read;
-    let (classes, class) = names.finish();
-    renumber(&mut train_labels.ids, &class);
-    if let Some(labels) = &mut test_labels {
+    let (classes, class) = names.unwrap_or_default().finish();
+    for labels in [&mut train_labels, &mut test_labels].into_iter().flatten() {
         renumber(&mut labels.ids, &class);
     }
     Parts { name, train, train_labels, test, test_labels, classes, image: None }
@@ -131,8 +136,8 @@ fn is_number(cell: &str) -> bool {
     cell.parse::<f64>().is_ok()
 }
 
-/// Finds the label column and whether there is a header.
-fn layout(path: &Path, delimiter: u8, label: Option<&str>) -> Result<Layout> {
+/// Finds the label column and whether there is a header. Where labels are ignored there need be no such column.
+fn layout(path: &Path, delimiter: u8, label: Option<&str>, labels: Labels) -> Result<Layout> {
     let first = first(path, delimiter)?;
     let width = first.len();
     let named = |name: &str| first.iter().position(|cell| cell == name);
@@ -143,30 +148,31 @@ fn layout(path: &Path, delimiter: u8, label: Option<&str>) -> Result<Layout> {
     let (column, by_name) = match label {
         Some(name) => match (named(name), name.parse::<usize>()) {
             // A row of numbers is data, not a header, whatever number the label column is asked for by.
-            (Some(column), Err(_)) => (column, true),
-            (Some(column), Ok(_)) if !first.iter().all(is_number) => (column, true),
-            (_, Ok(column)) if column < width => (column, false),
+            (Some(column), Err(_)) => (Some(column), true),
+            (Some(column), Ok(_)) if !first.iter().all(is_number) => (Some(column), true),
+            (_, Ok(column)) if column < width => (Some(column), false),
             _ => return unknown(format!("no column '{name}' among the {width} of line 1")),
         },
         None => {
             let usual = |cell: &&str| USUAL.iter().any(|name| name.eq_ignore_ascii_case(cell));
             let found: Vec<&str> = first.iter().filter(usual).collect();
             match (found.as_slice(), found.first().and_then(|cell| named(cell))) {
-                ([_], Some(column)) => (column, true),
+                ([_], Some(column)) => (Some(column), true),
+                ([], _) if labels == Labels::Ignored => (None, false),
                 _ => return unknown("which column is the label?".into()),
             }
         }
     };
-    if width < 2 {
+    if width < 1 + usize::from(column.is_some()) {
         return Err(Error::data(
             path,
             "no column besides the label",
             "give features, separated as the ending says",
         ));
     }
-    let features = || first.iter().enumerate().filter(|&(i, _)| i != column);
+    let features = || first.iter().enumerate().filter(|&(i, _)| Some(i) != column);
     let header = by_name || features().all(|(_, cell)| !is_number(cell));
-    Ok(Layout { width, label: Some(column), header: header.then_some(first.clone()) })
+    Ok(Layout { width, label: column, header: header.then_some(first.clone()) })
 }
 
 /// The columns as a message lists them.
@@ -191,7 +197,7 @@ fn matching(path: &Path, delimiter: u8, train_path: &Path, train: &Layout) -> Re
     };
     let label = if first.len() == train.width {
         train.label
-    } else if first.len() + 1 == train.width {
+    } else if train.label.is_some() && first.len() + 1 == train.width {
         None
     } else {
         let problem = format!("{} columns, but {} in {}", first.len(), train.width, train_path.display());
@@ -223,14 +229,14 @@ fn matching(path: &Path, delimiter: u8, train_path: &Path, train: &Layout) -> Re
     Ok(Layout { width: first.len(), label, header })
 }
 
-/// The first `limit` rows and their provisional labels.
+/// The first `limit` rows and their provisional labels, which without `names` are not looked at.
 fn read(
     path: &Path,
     delimiter: u8,
     layout: &Layout,
     limit: Option<usize>,
-    names: &mut Names,
-) -> Result<(Features, Ids)> {
+    names: &mut Option<Names>,
+) -> Result<(Features, Option<Ids>)> {
     let mut reader = open(path, delimiter)?;
     let mut record = StringRecord::new();
     if layout.header.is_some() {
@@ -249,6 +255,7 @@ fn read(
         }
         for (i, cell) in record.iter().enumerate() {
             if Some(i) == layout.label {
+                let Some(names) = names else { continue };
                 if cell.is_empty() {
                     let problem = format!("line {line}, {}: no label", layout.column(i));
                     return Err(Error::data(path, problem, "fill the cell or remove the row"));
@@ -263,7 +270,8 @@ fn read(
         rows += 1;
     }
     let rows = Rows::new(Values::F32(values), layout.features())?;
-    Ok((Features { path: path.to_owned(), rows }, Ids { path: path.to_owned(), ids }))
+    let ids = names.as_ref().map(|_| Ids { path: path.to_owned(), ids });
+    Ok((Features { path: path.to_owned(), rows }, ids))
 }
 
 /// A finite number, or what is wrong and what to do.

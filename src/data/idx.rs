@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::input::Input;
 use super::labels::numbered;
 use super::parts::{Features, Ids, Parts};
-use super::{ImageShape, Limits, name_of};
+use super::{ImageShape, Labels, Limits, name_of};
 use crate::error::{Error, Result};
 use crate::rows::{Rows, Values};
 
@@ -52,17 +52,16 @@ impl Name {
 }
 
 /// Reads an idx folder. Test labels may be missing.
-pub(super) fn load(folder: &Path, limits: Limits) -> Result<Parts> {
+pub(super) fn load(folder: &Path, limits: Limits, wanted: Labels) -> Result<Parts> {
     let open = |name: Name| Input::open(&name.require(folder)?);
-    let test_labels = TEST_LABELS.find(folder).map(|path| Input::open(&path)).transpose()?;
-    let mut parts = read(
-        open(TRAIN_IMAGES)?,
-        open(TRAIN_LABELS)?,
-        open(TEST_IMAGES)?,
-        test_labels,
-        limits,
-        name_of(folder),
-    )?;
+    let (train_labels, test_labels) = match wanted {
+        Labels::Read => {
+            (Some(open(TRAIN_LABELS)?), TEST_LABELS.find(folder).map(|path| Input::open(&path)).transpose()?)
+        }
+        Labels::Ignored => (None, None),
+    };
+    let mut parts =
+        read(open(TRAIN_IMAGES)?, train_labels, open(TEST_IMAGES)?, test_labels, limits, name_of(folder))?;
     // The files of Fashion-MNIST have MNIST's names, and no names of classes: the folder tells them apart.
     let plain: String = folder.to_string_lossy().to_lowercase().replace(['-', '_', ' '], "");
     if plain.contains("fashionmnist") && parts.classes.len() == FASHION_MNIST.len() {
@@ -74,7 +73,7 @@ pub(super) fn load(folder: &Path, limits: Limits) -> Result<Parts> {
 /// Reads the four files of a set.
 pub(super) fn read(
     train: Input<'_>,
-    train_labels: Input<'_>,
+    train_labels: Option<Input<'_>>,
     test: Input<'_>,
     test_labels: Option<Input<'_>>,
     limits: Limits,
@@ -82,11 +81,14 @@ pub(super) fn read(
 ) -> Result<Parts> {
     let (train, image, train_rows) = images(train, limits.train)?;
     let (test, _, test_rows) = images(test, limits.test)?;
-    let mut train_labels = labels(train_labels, &train, train_rows)?;
+    let mut train_labels = train_labels.map(|input| labels(input, &train, train_rows)).transpose()?;
     let mut test_labels = test_labels.map(|input| labels(input, &test, test_rows)).transpose()?;
     // All labels are read, so that the number of classes does not depend on the limits.
-    let classes = numbered(train_labels.ids.iter().chain(test_labels.iter().flat_map(|labels| &labels.ids)));
-    train_labels.ids.truncate(limits.train.unwrap_or(usize::MAX));
+    let classes =
+        numbered([&train_labels, &test_labels].into_iter().flatten().flat_map(|labels| &labels.ids));
+    if let Some(labels) = &mut train_labels {
+        labels.ids.truncate(limits.train.unwrap_or(usize::MAX));
+    }
     if let Some(labels) = &mut test_labels {
         labels.ids.truncate(limits.test.unwrap_or(usize::MAX));
     }

@@ -10,7 +10,7 @@ use super::csv::{finish, number, split};
 use super::input::{broken, file_length, reserve};
 use super::labels::Names;
 use super::parts::{Features, Ids, Parts};
-use super::{Limits, TableOptions, TestRows, name_of};
+use super::{Labels, Limits, TableOptions, TestRows, name_of};
 use crate::error::{Error, Result};
 use crate::rows::{Rows, Values};
 
@@ -21,18 +21,19 @@ struct Sparse {
     ends: Vec<usize>,
     /// Index from 0, and value.
     entries: Vec<(u32, f32)>,
-    ids: Vec<u32>,
+    /// Absent where labels are ignored.
+    ids: Option<Vec<u32>>,
     features: usize,
 }
 
 /// Reads a file, and splits it or reads the test rows from another one.
-pub(super) fn load(path: &Path, table: &TableOptions, limits: Limits) -> Result<Parts> {
+pub(super) fn load(path: &Path, table: &TableOptions, limits: Limits, labels: Labels) -> Result<Parts> {
     if table.label.is_some() {
         let problem =
             format!("{}: a libsvm file has its labels in front and no columns to name", path.display());
         return Err(Error::usage(problem, "leave --label out"));
     }
-    let mut names = Names::default();
+    let mut names = (labels == Labels::Read).then(Names::default);
     let parts = match table.test.as_ref().unwrap_or(&TestRows::DEFAULT) {
         TestRows::File(test_path) => {
             let train = Sparse::read(path, limits.train, &mut names)?;
@@ -40,7 +41,7 @@ pub(super) fn load(path: &Path, table: &TableOptions, limits: Limits) -> Result<
             let features = train.features.max(test.features);
             let (train, train_labels) = train.dense(path, features)?;
             let (test, test_labels) = test.dense(test_path, features)?;
-            (train, train_labels, test, Some(test_labels))
+            (train, train_labels, test, test_labels)
         }
         &TestRows::Fraction { fraction, seed } => {
             let all = Sparse::read(path, None, &mut names)?;
@@ -53,10 +54,11 @@ pub(super) fn load(path: &Path, table: &TableOptions, limits: Limits) -> Result<
 }
 
 impl Sparse {
-    fn read(path: &Path, limit: Option<usize>, names: &mut Names) -> Result<Self> {
+    fn read(path: &Path, limit: Option<usize>, names: &mut Option<Names>) -> Result<Self> {
         file_length(path)?;
         let mut reader = BufReader::new(File::open(path).map_err(Error::io("read", path))?);
-        let (mut rows, mut line, mut number) = (Self::default(), String::new(), 0);
+        let mut rows = Self { ids: names.as_ref().map(|_| Vec::new()), ..Self::default() };
+        let (mut line, mut number) = (String::new(), 0);
         while limit.is_none_or(|limit| rows.ends.len() < limit) {
             line.clear();
             number += 1;
@@ -75,17 +77,23 @@ impl Sparse {
         Ok(rows)
     }
 
-    fn line(&mut self, text: &str, path: &Path, names: &mut Names, number: usize) -> Result<(), Refused> {
-        let mut words = text.split_whitespace();
-        let Some(label) = words.next() else { return Ok(()) };
-        // By value, so that 1, +1 and 1.0 are one class; adding 0 makes -0 the same class as 0.
-        let value = label.parse::<f64>().ok().filter(|x| x.is_finite()).ok_or_else(|| {
-            Refused::new(
-                format!("label '{label}' is no number"),
-                "give one number as the label; is this a libsvm file?",
-            )
-        })? + 0.0;
-        let id = names.id(&value.to_string(), path, || format!("line {number}")).map_err(Refused::Whole)?;
+    fn line(
+        &mut self,
+        text: &str,
+        path: &Path,
+        names: &mut Option<Names>,
+        number: usize,
+    ) -> Result<(), Refused> {
+        let mut words = text.split_whitespace().peekable();
+        let Some(&label) = words.peek() else { return Ok(()) };
+        match (names, &mut self.ids) {
+            (Some(names), Some(ids)) => {
+                words.next();
+                ids.push(class(label, path, names, number)?);
+            }
+            // A row without a label begins with its first feature.
+            _ => drop(words.next_if(|word| !word.contains(':'))),
+        }
         let mut last = 0;
         for (i, word) in words.enumerate() {
             let place = || format!("column {} ('{word}')", i + 1);
@@ -111,11 +119,10 @@ impl Sparse {
         }
         self.features = self.features.max(last as usize);
         self.ends.push(self.entries.len());
-        self.ids.push(id);
         Ok(())
     }
 
-    fn dense(self, path: &Path, features: usize) -> Result<(Features, Ids)> {
+    fn dense(self, path: &Path, features: usize) -> Result<(Features, Option<Ids>)> {
         if features == 0 && self.ends.is_empty() {
             return Err(Error::data(path, "the training set is empty", "give at least one row with a value"));
         }
@@ -133,8 +140,21 @@ impl Sparse {
             start = end;
         }
         let rows = Rows::new(Values::F32(values), features)?;
-        Ok((Features { path: path.to_owned(), rows }, Ids { path: path.to_owned(), ids: self.ids }))
+        let ids = self.ids.map(|ids| Ids { path: path.to_owned(), ids });
+        Ok((Features { path: path.to_owned(), rows }, ids))
     }
+}
+
+/// The provisional id of a label.
+fn class(label: &str, path: &Path, names: &mut Names, number: usize) -> Result<u32, Refused> {
+    // By value, so that 1, +1 and 1.0 are one class; adding 0 makes -0 the same class as 0.
+    let value = label.parse::<f64>().ok().filter(|x| x.is_finite()).ok_or_else(|| {
+        Refused::new(
+            format!("label '{label}' is no number"),
+            "give one number as the label; is this a libsvm file?",
+        )
+    })? + 0.0;
+    names.id(&value.to_string(), path, || format!("line {number}")).map_err(Refused::Whole)
 }
 
 /// Why a line is refused, before its place is known.

@@ -62,10 +62,10 @@ pub enum Source {
     Arrays {
         /// Training rows.
         train_x: PathBuf,
-        /// Training labels.
-        train_y: PathBuf,
-        /// Test rows.
-        test_x: PathBuf,
+        /// Training labels, which only [`load_rows`] can do without.
+        train_y: Option<PathBuf>,
+        /// Test rows; without them there are none.
+        test_x: Option<PathBuf>,
         /// Test labels; without them nothing can be scored.
         test_y: Option<PathBuf>,
     },
@@ -130,14 +130,14 @@ pub struct ImageShape {
 }
 
 /// Training and test rows with their classes. Both have the same width and dtype, all values are finite, there is at
-/// least one training row, and every label is below the number of classes.
+/// least one training row, and every label is below the number of classes. What [`load_rows`] has read knows no labels and no classes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// What to call it: the file's or folder's name.
     pub name: String,
     /// Training rows, N × D, N ≥ 1.
     pub train: Rows,
-    /// Class of every training row.
+    /// Class of every training row; empty where labels were not read.
     pub train_labels: Vec<u32>,
     /// Test rows, M × D; M may be 0.
     pub test: Rows,
@@ -150,16 +150,38 @@ pub struct Dataset {
     pub image: Option<ImageShape>,
 }
 
-/// Reads a data set.
+/// Whether a reader looks at labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Labels {
+    Read,
+    Ignored,
+}
+
+/// Reads a data set with its labels.
 ///
 /// # Errors
 /// [`Error::Data`] naming file, row, column and remedy for whatever is not as the format says; [`Error::Io`] when the
 /// system refuses to read; [`Error::Usage`] for options that the format does not take.
 pub fn load(source: &Source, limits: Limits) -> Result<Dataset> {
+    read(source, limits, Labels::Read)
+}
+
+/// Reads the rows of a data set alone: labels may be missing, and are not looked at where they are there. In the files whose rows hold their
+/// label (CIFAR, libsvm, a CSV's label column) it is left out of the features.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_rows(source: &Source, limits: Limits) -> Result<Dataset> {
+    read(source, limits, Labels::Ignored)
+}
+
+fn read(source: &Source, limits: Limits, labels: Labels) -> Result<Dataset> {
     let parts = match source {
         Source::Bundled => bundled::load(limits)?,
         Source::Arrays { train_x, train_y, test_x, test_y } => {
-            Parts::from_arrays(train_x, train_y, test_x, test_y.as_deref(), limits)?
+            let [train_y, test_y] =
+                [train_y, test_y].map(|path| path.as_deref().filter(|_| labels == Labels::Read));
+            Parts::from_arrays(train_x, train_y, test_x.as_deref(), test_y, limits)?
         }
         Source::Path { path, table } => {
             let format = Format::of(path)?;
@@ -172,18 +194,18 @@ pub fn load(source: &Source, limits: Limits) -> Result<Dataset> {
             match format {
                 Format::Cifar10 => cifar::load(path, cifar::Kind::Ten, limits)?,
                 Format::Cifar100 => cifar::load(path, cifar::Kind::Hundred, limits)?,
-                Format::Idx => idx::load(path, limits)?,
-                Format::Npz => Parts::from_archive(path, limits)?,
+                Format::Idx => idx::load(path, limits, labels)?,
+                Format::Npz => Parts::from_archive(path, limits, labels)?,
                 Format::Npy => {
                     let hint = "give all of --train-x, --train-y and --test-x";
                     return Err(Error::data(path, "one array alone is no data set", hint));
                 }
-                Format::Csv { delimiter } => csv::load(path, delimiter, table, limits)?,
-                Format::Libsvm => libsvm::load(path, table, limits)?,
+                Format::Csv { delimiter } => csv::load(path, delimiter, table, limits, labels)?,
+                Format::Libsvm => libsvm::load(path, table, limits, labels)?,
             }
         }
     };
-    parts.assemble()
+    parts.assemble(labels)
 }
 
 /// Refuses the first value that is not finite.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::labels::{Names, numbered, renumber};
 use super::npy::{self, Archive, Array, Labels};
-use super::{Dataset, ImageShape, Limits, name_of};
+use super::{Dataset, ImageShape, Labels as Wanted, Limits, name_of};
 use crate::error::{Error, Result};
 use crate::rows::Rows;
 
@@ -24,7 +24,8 @@ pub(super) struct Ids {
 pub(super) struct Parts {
     pub(super) name: String,
     pub(super) train: Features,
-    pub(super) train_labels: Ids,
+    /// Absent where labels are ignored and the format has none, or holds them apart.
+    pub(super) train_labels: Option<Ids>,
     pub(super) test: Features,
     pub(super) test_labels: Option<Ids>,
     pub(super) classes: Vec<String>,
@@ -32,10 +33,19 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The checks between rows and labels, training and test.
-    pub(super) fn assemble(self) -> Result<Dataset> {
+    /// The checks between rows and labels, training and test. Labels that are ignored are dropped here at the latest.
+    pub(super) fn assemble(mut self, labels: Wanted) -> Result<Dataset> {
         let (mut train, mut test) = (self.train, self.test);
-        self.train_labels.expect(&train, self.classes.len())?;
+        match (&self.train_labels, labels) {
+            (Some(labels), Wanted::Read) => labels.expect(&train, self.classes.len())?,
+            (None, Wanted::Read) => {
+                let hint = "give training labels: --train-y for arrays";
+                return Err(Error::data(&train.path, "the classes of the training rows are unknown", hint));
+            }
+            (_, Wanted::Ignored) => {
+                (self.train_labels, self.test_labels, self.classes) = (None, None, Vec::new())
+            }
+        }
         if let Some(labels) = &self.test_labels {
             labels.expect(&test, self.classes.len())?;
         }
@@ -62,7 +72,7 @@ impl Parts {
         Ok(Dataset {
             name: self.name,
             train: train.rows,
-            train_labels: self.train_labels.ids,
+            train_labels: self.train_labels.map(|labels| labels.ids).unwrap_or_default(),
             test: test.rows,
             test_labels: self.test_labels.map(|labels| labels.ids),
             classes: self.classes,
@@ -73,17 +83,19 @@ impl Parts {
     /// From a .npy file each.
     pub(super) fn from_arrays(
         train_x: &Path,
-        train_y: &Path,
-        test_x: &Path,
+        train_y: Option<&Path>,
+        test_x: Option<&Path>,
         test_y: Option<&Path>,
         limits: Limits,
     ) -> Result<Self> {
-        let arrays = Arrays {
-            train: Matrix::read(npy::open(train_x)?, limits.train)?,
-            train_labels: Vector::read(npy::open(train_y)?)?,
-            test: Matrix::read(npy::open(test_x)?, limits.test)?,
-            test_labels: test_y.map(|path| Vector::read(npy::open(path)?)).transpose()?,
+        let vector = |path: Option<&Path>| path.map(|path| Vector::read(npy::open(path)?)).transpose();
+        let train = Matrix::read(npy::open(train_x)?, limits.train)?;
+        let train_labels = vector(train_y)?;
+        let test = match test_x {
+            Some(path) => Matrix::read(npy::open(path)?, limits.test)?,
+            None => train.without_rows(),
         };
+        let arrays = Arrays { train, train_labels, test, test_labels: vector(test_y)? };
         arrays.parts(
             train_x.file_stem().map_or_else(|| name_of(train_x), |s| s.to_string_lossy().into()),
             limits,
@@ -91,7 +103,7 @@ impl Parts {
     }
 
     /// From x_train, y_train, x_test and, where there is one, y_test of a .npz archive.
-    pub(super) fn from_archive(path: &Path, limits: Limits) -> Result<Self> {
+    pub(super) fn from_archive(path: &Path, limits: Limits, labels: Wanted) -> Result<Self> {
         let mut archive = Archive::open(path)?;
         let missing = |archive: &Archive, name: &str| {
             let problem =
@@ -104,13 +116,20 @@ impl Parts {
         };
         let (train, test) = (matrix("x_train", limits.train)?, matrix("x_test", limits.test)?);
         let mut vector = |name: &str| archive.array(name)?.map(Vector::read).transpose();
-        let (train_labels, test_labels) = (vector("y_train")?, vector("y_test")?);
-        let arrays = Arrays {
-            train: train.ok_or_else(|| missing(&archive, "x_train"))?,
-            train_labels: train_labels.ok_or_else(|| missing(&archive, "y_train"))?,
-            test: test.ok_or_else(|| missing(&archive, "x_test"))?,
-            test_labels,
+        let (train_labels, test_labels) = match labels {
+            Wanted::Read => (vector("y_train")?, vector("y_test")?),
+            Wanted::Ignored => (None, None),
         };
+        let train = train.ok_or_else(|| missing(&archive, "x_train"))?;
+        if labels == Wanted::Read && train_labels.is_none() {
+            return Err(missing(&archive, "y_train"));
+        }
+        let test = match (test, labels) {
+            (Some(test), _) => test,
+            (None, Wanted::Ignored) => train.without_rows(),
+            (None, Wanted::Read) => return Err(missing(&archive, "x_test")),
+        };
+        let arrays = Arrays { train, train_labels, test, test_labels };
         arrays.parts(name_of(path), limits)
     }
 }
@@ -144,6 +163,12 @@ impl Matrix {
     fn read(array: Array<'_>, limit: Option<usize>) -> Result<Self> {
         let (path, shape) = (array.path.clone(), array.header.shape.clone());
         Ok(Self { features: Features { path, rows: array.rows(limit)? }, shape })
+    }
+
+    /// No rows, as wide as these.
+    fn without_rows(&self) -> Self {
+        let Features { path, rows } = &self.features;
+        Self { features: Features { path: path.clone(), rows: rows.gather(&[]) }, shape: self.shape.clone() }
     }
 
     /// Checks the counts of the whole arrays, which a limit would hide.
@@ -191,51 +216,43 @@ impl Vector {
 
 struct Arrays {
     train: Matrix,
-    train_labels: Vector,
+    train_labels: Option<Vector>,
     test: Matrix,
     test_labels: Option<Vector>,
 }
 
 impl Arrays {
     fn parts(self, name: String, limits: Limits) -> Result<Parts> {
-        self.train.expect_labels(&self.train_labels)?;
-        let named = matches!(self.train_labels.labels, Labels::Names(_));
-        if let Some(labels) = &self.test_labels {
-            self.test.expect_labels(labels)?;
-            if matches!(labels.labels, Labels::Names(_)) != named {
-                let problem = format!(
-                    "integers and strings mixed with the labels of {}",
-                    self.train_labels.path.display()
-                );
-                return Err(Error::data(&labels.path, problem, "save both as integers or both as strings"));
-            }
+        let named = |labels: &Vector| matches!(labels.labels, Labels::Names(_));
+        for (rows, labels) in [(&self.train, &self.train_labels), (&self.test, &self.test_labels)] {
+            labels.iter().try_for_each(|labels| rows.expect_labels(labels))?;
         }
+        if let (Some(train), Some(test)) = (&self.train_labels, &self.test_labels)
+            && named(train) != named(test)
+        {
+            let problem = format!("integers and strings mixed with the labels of {}", train.path.display());
+            return Err(Error::data(&test.path, problem, "save both as integers or both as strings"));
+        }
+        let are_names = self.train_labels.as_ref().is_some_and(named);
         let mut names = Names::default();
-        let mut train_labels = self.train_labels.ids(&mut names)?;
-        let mut test_labels = self.test_labels.map(|labels| labels.ids(&mut names)).transpose()?;
-        let classes = if named {
+        let mut ids = |labels: Option<Vector>| labels.map(|labels| labels.ids(&mut names)).transpose();
+        let (mut train_labels, mut test_labels) = (ids(self.train_labels)?, ids(self.test_labels)?);
+        let classes = if are_names {
             let (classes, class) = names.finish();
-            renumber(&mut train_labels.ids, &class);
-            if let Some(labels) = &mut test_labels {
+            for labels in [&mut train_labels, &mut test_labels].into_iter().flatten() {
                 renumber(&mut labels.ids, &class);
             }
             classes
         } else {
-            numbered(train_labels.ids.iter().chain(test_labels.iter().flat_map(|labels| &labels.ids)))
+            numbered([&train_labels, &test_labels].into_iter().flatten().flat_map(|labels| &labels.ids))
         };
-        train_labels.ids.truncate(limits.train.unwrap_or(usize::MAX));
-        if let Some(labels) = &mut test_labels {
-            labels.ids.truncate(limits.test.unwrap_or(usize::MAX));
+        for (labels, limit) in [(&mut train_labels, limits.train), (&mut test_labels, limits.test)] {
+            if let Some(labels) = labels {
+                labels.ids.truncate(limit.unwrap_or(usize::MAX));
+            }
         }
         let image = npy::image(&self.train.shape);
-        Ok(Parts {
-            name,
-            train: self.train.features,
-            train_labels,
-            test: self.test.features,
-            test_labels,
-            classes,
-            image,
-        })
+        let (train, test) = (self.train.features, self.test.features);
+        Ok(Parts { name, train, train_labels, test, test_labels, classes, image })
     }
 }

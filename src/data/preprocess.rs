@@ -31,6 +31,33 @@ pub struct Columns {
     pub scale: Vec<f32>,
 }
 
+/// The mean row of `rows` (N × D, at least one row): what is predicted where nothing is known.
+pub fn mean_row(rows: RowsRef<'_>) -> Vec<f64> {
+    let n = rows.len().max(1) as f64;
+    column_sums(rows, |_, x| x).into_iter().map(|sum| sum / n).collect()
+}
+
+impl Columns {
+    /// The mean squared error of predicting `row` (D, in the units of the data) for each of `rows` (N × D), over all numbers as this
+    /// transformation leaves them; 0 without rows.
+    pub fn squared_error_of(&self, row: &[f64], rows: RowsRef<'_>) -> f64 {
+        let squares = column_sums(rows, |column, x| {
+            let difference = (x - row[column]) * f64::from(self.scale[column]);
+            difference * difference
+        });
+        squares.iter().sum::<f64>() / (rows.len() * rows.features()).max(1) as f64
+    }
+
+    /// Rows as a net gives them back in the units of the data: x / scale + shift. A constant column, whose scale is 0, is its shift.
+    pub fn undo(&self, outputs: &mut [f32]) {
+        for row in outputs.chunks_exact_mut(self.shift.len().max(1)) {
+            for ((x, shift), scale) in row.iter_mut().zip(&self.shift).zip(&self.scale) {
+                *x = if *scale == 0.0 { *shift } else { *x / scale + shift };
+            }
+        }
+    }
+}
+
 /// Rows whose sums are one part: parts are added in order, whatever the number of threads.
 const PART: usize = 1024;
 
@@ -45,7 +72,7 @@ impl Preprocess {
             Self::Mean | Self::Center | Self::Standardize => {}
         }
         let n = rows.len().max(1) as f64;
-        let mean: Vec<f64> = column_sums(rows, |_, x| x).into_iter().map(|sum| sum / n).collect();
+        let mean = mean_row(rows);
         let shift = mean.iter().map(|&mean| mean as f32).collect();
         if self == Self::Mean {
             return Columns { shift, scale: vec![1.0; features] };
@@ -115,6 +142,23 @@ mod tests {
         assert_eq!(learn(Preprocess::Unit)[2], 1.0);
         let expected = 2.0 / (8.0f32 / 3.0).sqrt();
         approx::assert_relative_eq!(learn(Preprocess::Center)[0], expected, max_relative = 1e-6);
+    }
+
+    #[test]
+    fn errors_are_counted_as_a_net_sees_them_and_rows_come_back() {
+        let rows = Rows::new(Values::U8(vec![0, 10, 7, 4, 30, 7]), 3).expect("two rows");
+        let columns = Preprocess::Standardize.learn(rows.view());
+        let mean = mean_row(rows.view());
+        assert_eq!(mean, [2.0, 20.0, 7.0]);
+        // Deviation 1 in the two columns that change, 0 in the third.
+        approx::assert_relative_eq!(
+            columns.squared_error_of(&mean, rows.view()),
+            2.0 / 3.0,
+            max_relative = 1e-6
+        );
+        let mut outputs = apply(&columns, &[4, 10, 9]);
+        columns.undo(&mut outputs);
+        approx::assert_relative_eq!(outputs[..], [4.0, 10.0, 7.0], max_relative = 1e-6);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 
 /// What follows a hidden layer's affine part.
@@ -38,7 +39,7 @@ impl RegForm {
     }
 }
 
-/// What is minimised over the scores.
+/// What is minimised over the outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
@@ -47,6 +48,15 @@ pub enum Objective {
     Softmax,
     /// The multiclass SVM loss with this margin Δ.
     Hinge(f64),
+    /// The squared distance to the inputs, Σⱼ (fⱼ − xⱼ)²: an autoencoder, which needs no labels.
+    Reconstruction,
+}
+
+impl Objective {
+    /// Whether the outputs are scores of classes, whose truth is a label for each sample.
+    pub fn of_labels(self) -> bool {
+        self != Self::Reconstruction
+    }
 }
 
 /// Dropout after every hidden layer.
@@ -65,8 +75,9 @@ pub struct Architecture {
     pub inputs: usize,
     /// Neurons of each hidden layer; none makes a linear classifier.
     pub hidden: Vec<usize>,
-    /// C: scores of a sample.
-    pub classes: usize,
+    /// C: numbers that a sample is turned into: a score for each class, or the D features again. Files of older versions say `classes`.
+    #[serde(alias = "classes")]
+    pub outputs: usize,
     /// After every hidden layer; the output has none.
     pub activation: Activation,
     /// Before every activation.
@@ -86,11 +97,11 @@ pub struct Architecture {
 
 impl Architecture {
     /// ReLU layers under a softmax, without anything optional.
-    pub fn new(inputs: usize, hidden: &[usize], classes: usize) -> Self {
+    pub fn new(inputs: usize, hidden: &[usize], outputs: usize) -> Self {
         Self {
             inputs,
             hidden: hidden.to_vec(),
-            classes,
+            outputs,
             activation: Activation::Relu,
             normalization: Normalization::None,
             dropout: None,
@@ -101,9 +112,48 @@ impl Architecture {
         }
     }
 
+    /// An autoencoder of ReLU layers: the encoder's widths, of which the last is the code, and the same backwards to the inputs.
+    pub fn autoencoder(inputs: usize, encoder: &[usize]) -> Self {
+        let decoder = encoder.iter().rev().skip(1);
+        let hidden: Vec<_> = encoder.iter().chain(decoder).copied().collect();
+        Self { objective: Objective::Reconstruction, ..Self::new(inputs, &hidden, inputs) }
+    }
+
+    /// The hidden layers that turn inputs into features: those up to the code of an autoencoder, all of a classifier.
+    pub fn encoder(&self) -> &[usize] {
+        match self.objective {
+            Objective::Reconstruction => &self.hidden[..self.hidden.len().div_ceil(2)],
+            Objective::Softmax | Objective::Hinge(_) => &self.hidden,
+        }
+    }
+
+    /// Checks that an autoencoder has a code, mirrored layers and its inputs for outputs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] with the widths.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.objective.of_labels() {
+            return Ok(());
+        }
+        let mirrored = self.hidden.iter().eq(self.hidden.iter().rev());
+        if self.hidden.len() % 2 == 1 && mirrored && self.outputs == self.inputs {
+            return Ok(());
+        }
+        Err(Error::shape(
+            "autoencoder",
+            format!("{} inputs, hidden layers of {:?}, {} outputs", self.inputs, self.hidden, self.outputs),
+            "give an odd number of hidden layers that read the same backwards, and as many outputs as inputs",
+        ))
+    }
+
+    /// Numbers in all parameters.
+    pub fn elements(&self) -> usize {
+        self.parameters().0.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
     /// Names and shapes of all parameters in the order of [`Parameters`](super::parameters::Parameters), and how many of them are weights.
     pub fn parameters(&self) -> (Vec<(String, Vec<usize>)>, usize) {
-        let widths: Vec<_> = [&[self.inputs][..], &self.hidden, &[self.classes]].concat();
+        let widths: Vec<_> = [&[self.inputs][..], &self.hidden, &[self.outputs]].concat();
         let layers = widths.len() - 1;
         let mut all: Vec<_> =
             (0..layers).map(|i| (format!("W{}", i + 1), vec![widths[i], widths[i + 1]])).collect();

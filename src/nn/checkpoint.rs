@@ -35,14 +35,14 @@ const HEADER: &str = "cs231n-gpu";
 /// Version of the layout.
 const FORMAT: u32 = 1;
 
-/// What turns rows as they are read into classes.
+/// What turns rows as they are read into classes, or into codes and back.
 #[derive(Debug, Clone)]
 pub struct Model {
     /// The net.
     pub net: FullyConnectedNet,
     /// What is done to its inputs.
     pub columns: Columns,
-    /// Names of the classes.
+    /// Names of the classes; none of an autoencoder.
     pub classes: Vec<String>,
     /// What its rows look like, where they are images.
     pub image: Option<ImageShape>,
@@ -319,10 +319,13 @@ impl<'a> File<'a> {
     /// The model whose tensors carry a prefix; its inputs carry none.
     fn model(&self, device: &Device, prefix: &str) -> Result<Model> {
         let Header { architecture, classes, image, .. } = &self.header;
-        if architecture.classes != classes.len() || architecture.inputs == 0 {
-            let problem = format!("{} classes with {} names", architecture.classes, classes.len());
+        // An autoencoder knows no classes.
+        let named = if architecture.objective.of_labels() { architecture.outputs } else { 0 };
+        if named != classes.len() || architecture.inputs == 0 {
+            let problem = format!("{named} classes with {} names", classes.len());
             return Err(self.refuse(problem));
         }
+        architecture.check().map_err(|error| self.refuse(error.to_string()))?;
         let mut named = Vec::new();
         for (name, shape) in architecture.parameters().0 {
             let turned: Vec<usize> = shape.iter().rev().copied().collect();

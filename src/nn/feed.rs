@@ -19,11 +19,11 @@ const BLOCK_BYTES: usize = 96 << 20;
 /// Device memory for blocks where the user sets no limit: beyond it they are uploaded anew in every epoch.
 const RESIDENT_BYTES: u64 = 1 << 30;
 
-/// Labelled rows and how they become batches.
+/// Rows, with labels or without, and how they become batches.
 pub struct Feed<'a> {
     device: Device,
     rows: RowsRef<'a>,
-    labels: &'a [u32],
+    labels: Option<&'a [u32]>,
     shift: Tensor,
     scale: Tensor,
     per_block: usize,
@@ -35,7 +35,7 @@ pub struct Feed<'a> {
 #[derive(Clone)]
 struct Block {
     rows: Tensor,
-    labels: Tensor,
+    labels: Option<Tensor>,
 }
 
 /// In which order rows come.
@@ -54,7 +54,7 @@ pub enum Order {
 }
 
 impl<'a> Feed<'a> {
-    /// Feeds `rows` (N × D) with their `labels` (N), each column transformed by `columns`. `memory_limit` caps the bytes of rows that stay
+    /// Feeds `rows` (N × D), where there are any with their `labels` (N), each column transformed by `columns`. `memory_limit` caps the bytes of rows that stay
     /// on the device.
     ///
     /// # Errors
@@ -62,18 +62,18 @@ impl<'a> Feed<'a> {
     pub fn new(
         device: &Device,
         rows: RowsRef<'a>,
-        labels: &'a [u32],
+        labels: Option<&'a [u32]>,
         columns: &Columns,
         memory_limit: Option<u64>,
     ) -> Result<Self> {
         let features = rows.features();
-        if rows.len() != labels.len() || columns.shift.len() != features || columns.scale.len() != features {
+        let labelled = labels.map_or(rows.len(), <[u32]>::len);
+        if rows.len() != labelled || columns.shift.len() != features || columns.scale.len() != features {
             return Err(Error::shape(
                 "feed",
                 format!(
-                    "{} rows of {features} features, {} labels, {} columns to transform",
+                    "{} rows of {features} features, {labelled} labels, {} columns to transform",
                     rows.len(),
-                    labels.len(),
                     columns.shift.len()
                 ),
                 "pass a label for every row, and the columns of the model",
@@ -82,7 +82,7 @@ impl<'a> Feed<'a> {
         let bytes = features * if matches!(rows.values(), ValuesRef::U8(_)) { 1 } else { 4 };
         let per_block = (BLOCK_BYTES / bytes).max(1);
         let blocks = vec![None; rows.len().div_ceil(per_block)];
-        let resident = (rows.len() * bytes) as u64 <= memory_limit.unwrap_or(RESIDENT_BYTES);
+        let resident = resident_bytes(rows, memory_limit).is_some();
         Ok(Self {
             shift: Tensor::from_f32(device, &[features], &columns.shift)?,
             scale: Tensor::from_f32(device, &[features], &columns.scale)?,
@@ -112,7 +112,8 @@ impl<'a> Feed<'a> {
         blocks.sum()
     }
 
-    /// Calls `with` for each batch of an epoch: inputs (B × D), labels (B), and the numbers of the rows. Stops where that returns `false`.
+    /// Calls `with` for each batch of an epoch: inputs (B × D), and what they shall become: their labels (B), or without labels the inputs
+    /// themselves. Stops where that returns `false`.
     ///
     /// # Errors
     /// Whatever `with` returns; [`Error::Device`] when the device fails.
@@ -133,7 +134,8 @@ impl<'a> Feed<'a> {
             for start in (0..count).step_by(batch_size.max(1)) {
                 let positions = Positions { all: &all, range: start..count.min(start + batch_size.max(1)) };
                 let x = standardize(&rows, &self.shift, &self.scale, Some(&positions))?;
-                if !with(&x, &take(&labels, &positions)?)? {
+                let y = labels.as_ref().map(|labels| take(labels, &positions)).transpose()?;
+                if !with(&x, y.as_ref().unwrap_or(&x))? {
                     return Ok(());
                 }
             }
@@ -159,13 +161,23 @@ impl<'a> Feed<'a> {
                 ValuesRef::U8(values) => Tensor::from_u8(&self.device, &shape, values)?,
                 ValuesRef::F32(values) => Tensor::from_f32(&self.device, &shape, values)?,
             },
-            labels: Tensor::from_u32(&self.device, &[part.len()], &self.labels[range])?,
+            labels: self
+                .labels
+                .map(|labels| Tensor::from_u32(&self.device, &[part.len()], &labels[range]))
+                .transpose()?,
         };
         if self.resident {
             self.blocks[block] = Some(made.clone());
         }
         Ok(made)
     }
+}
+
+/// Bytes of rows that stay on a device, under a limit; `None` where they are uploaded anew in every epoch.
+pub fn resident_bytes(rows: RowsRef<'_>, memory_limit: Option<u64>) -> Option<u64> {
+    let each = if matches!(rows.values(), ValuesRef::U8(_)) { 1 } else { 4 };
+    let bytes = rows.len() as u64 * rows.features() as u64 * each;
+    (bytes <= memory_limit.unwrap_or(RESIDENT_BYTES)).then_some(bytes)
 }
 
 /// Shuffles `items`, of which there may be several sets (`stream`) in one epoch.

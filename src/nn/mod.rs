@@ -8,6 +8,8 @@
 //! | [`optim`] | `sgd_momentum`, `adam` and their like, in place |
 //! | [`feed`], [`schedule`], [`solver`] | batches, learning rates, training |
 //! | [`checkpoint`] | models and interrupted runs as files |
+//! | [`transfer`] | first layers from a trained net |
+//! | [`shadow`] | steps repeated by their definitions while they are made |
 //! | [`gradcheck`] | centred differences that know kinks |
 //! | [`sanity`] | what to look at before a long training |
 //! | [`notes`] | the worked examples of the course notes |
@@ -38,6 +40,7 @@
 
 mod architecture;
 pub mod checkpoint;
+mod definition;
 pub mod feed;
 pub mod gradcheck;
 pub mod layers;
@@ -47,5 +50,7 @@ pub mod optim;
 pub mod parameters;
 pub mod sanity;
 pub mod schedule;
+pub mod shadow;
 pub mod solver;
+pub mod transfer;
 pub mod two_layer;

@@ -16,6 +16,7 @@ use crate::ops::elementwise::axpy;
 use crate::ops::hinge_loss::{hinge_loss, hinge_loss_weighted};
 use crate::ops::losses::Losses;
 use crate::ops::reduce::{Axis, argmax};
+use crate::ops::squared_error::squared_error;
 use crate::rng::numpy::RandomState;
 use crate::tensor::Tensor;
 
@@ -96,12 +97,14 @@ impl FullyConnectedNet {
     /// A net with these parameters, in any order.
     ///
     /// # Errors
-    /// [`Error::Shape`] naming a parameter that is missing, unknown or of a wrong shape, or when there is not one weight for each class.
+    /// [`Error::Shape`] naming a parameter that is missing, unknown or of a wrong shape, when there is not one weight for each class, or when
+    /// an autoencoder's layers are not mirrored.
     pub fn from_parameters(architecture: Architecture, mut named: Vec<(String, Tensor)>) -> Result<Self> {
+        architecture.check()?;
         if let Some(weights) = &architecture.class_weights
-            && (weights.len() != architecture.classes || !weights.iter().all(|&w| w >= 0.0 && w.is_finite()))
+            && (weights.len() != architecture.outputs || !weights.iter().all(|&w| w >= 0.0 && w.is_finite()))
         {
-            let problem = format!("weights {weights:?} of {} classes", architecture.classes);
+            let problem = format!("weights {weights:?} of {} classes", architecture.outputs);
             return Err(Error::shape(NAME, problem, "give each class a number from 0 up, or none of them"));
         }
         let (wanted, weights) = architecture.parameters();
@@ -154,7 +157,23 @@ impl FullyConnectedNet {
         self.parameters.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device())
     }
 
-    /// The loss (N) of each sample with `scores` (N × C) and label `y` (N), without the penalty.
+    /// The code (N × K) of the samples `x` (N × D) in testing: what the last layer of the [encoder](Architecture::encoder) puts out.
+    ///
+    /// # Errors
+    /// As [`Self::scores`]; [`Error::Shape`] also where the net has no hidden layer.
+    pub fn codes(&self, x: &Tensor) -> Result<Tensor> {
+        let mut norms = self.norms.clone();
+        norms.iter_mut().for_each(|norm| norm.mode = Mode::Test);
+        let mut hidden = self.forward(x, &mut norms, Mode::Test)?.hidden;
+        hidden.truncate(self.architecture.encoder().len());
+        match hidden.pop() {
+            Some(code) => Ok(code.activation.y),
+            None => Err(Error::shape(NAME, "codes of a net without a hidden layer", "use its scores")),
+        }
+    }
+
+    /// The loss (N) of each sample with `scores` (N × C) and truth `y`, without the penalty: labels (N), or where inputs are reconstructed the
+    /// inputs themselves (N × D).
     ///
     /// # Errors
     /// [`Error::Shape`] when they do not fit; [`Error::Device`] when the device fails.
@@ -176,6 +195,7 @@ impl FullyConnectedNet {
             (Objective::Softmax, Some(weights)) => cross_entropy_weighted(scores, y, weights),
             (Objective::Hinge(delta), None) => hinge_loss(scores, y, delta),
             (Objective::Hinge(delta), Some(weights)) => hinge_loss_weighted(scores, y, weights, delta),
+            (Objective::Reconstruction, _) => squared_error(scores, y),
         }
     }
 
@@ -187,7 +207,7 @@ impl FullyConnectedNet {
         self.classes(&self.scores(x)?)
     }
 
-    /// The loss of the samples `x` (N × D) with labels `y` (N) in training, penalty included, and its gradient.
+    /// The loss of the samples `x` (N × D) with truth `y` as of [`Self::losses`] in training, penalty included, and its gradient.
     ///
     /// # Errors
     /// [`Error::Shape`] when they do not fit; [`Error::Device`] when the device fails.

@@ -23,6 +23,9 @@ const SAMPLE: usize = 1000;
 /// Rows to be learnt by heart: of the notes' "20 examples" and the notebooks' 50 the larger, which is less likely to be easy by chance.
 const BY_HEART: usize = 50;
 
+/// What may be left of a guess's error where they are to be given back.
+const LEFT: f64 = 0.1;
+
 /// Epochs in which they must be: two steps each, and a sane learning rate needs some ten to a hundred.
 const HEART_EPOCHS: u64 = 500;
 
@@ -58,8 +61,8 @@ pub struct Subject<'a> {
     pub columns: &'a Columns,
     /// Training rows, at least one.
     pub rows: RowsRef<'a>,
-    /// Their labels.
-    pub labels: &'a [u32],
+    /// Their labels, where the net learns them.
+    pub labels: Option<&'a [u32]>,
     /// Cap on the bytes of rows on the device.
     pub memory_limit: Option<u64>,
 }
@@ -127,26 +130,35 @@ impl Subject<'_> {
 
     fn feed(&self, rows: usize) -> Result<Feed<'_>> {
         let rows = rows.min(self.rows.len());
-        let labels = &self.labels[..rows];
+        let labels = self.labels.map(|labels| &labels[..rows]);
         Feed::new(self.device, self.rows.range(0..rows), labels, self.columns, self.memory_limit)
     }
 
     /// Some rows as one batch.
     fn sample(&self) -> Result<(Tensor, Tensor)> {
+        self.batch(SAMPLE)
+    }
+
+    fn batch(&self, rows: usize) -> Result<(Tensor, Tensor)> {
         let mut found = None;
-        self.feed(SAMPLE)?.each_batch(Order::Given, SAMPLE, |x, y| {
+        self.feed(rows)?.each_batch(Order::Given, rows, |x, y| {
             found = Some((x.clone(), y.clone()));
             Ok(false)
         })?;
         found.ok_or_else(|| Error::usage("there is no training row", "give at least one"))
     }
 
-    /// The loss of scores that are all equal, and how many scores a row's loss compares with its label's.
-    fn at_chance(&self) -> (f64, f64) {
-        let classes = self.architecture.classes as f64;
+    /// The loss of a guess: of scores that are all equal, or where inputs are reconstructed of zeros. And how many scores a row's loss compares
+    /// with its label's; He's initialisation makes outputs of twice the variance of the inputs, which is what a guess loses.
+    fn at_chance(&self, x: &[f64]) -> (f64, f64) {
+        let classes = self.architecture.outputs as f64;
         match self.architecture.objective {
             Objective::Softmax => (classes.ln(), 1.0),
             Objective::Hinge(delta) => ((classes - 1.0) * delta, classes - 1.0),
+            Objective::Reconstruction => {
+                let guess = x.iter().map(|x| x * x).sum::<f64>() / (x.len() as f64 / classes).max(1.0);
+                (guess, 2.0 * guess)
+            }
         }
     }
 
@@ -161,11 +173,21 @@ impl Subject<'_> {
 
     /// With scores near 0 nothing is known, and the loss is that of a guess.
     fn chance(&self, x: &Tensor, y: &Tensor) -> Result<Finding> {
-        let (chance, compared) = self.at_chance();
+        let inputs = x.to_f64()?;
+        let (chance, compared) = self.at_chance(&inputs);
         let (largest, loss) = self.loss_at(Init::Normal(SMALL), x, y)?;
         // A difference of two scores moves each term by as much; besides, C terms are rounded.
-        let rounding = (self.architecture.classes as f64 + 8.0) * f64::from(f32::EPSILON) * (chance + 1.0);
-        let apart = 2.0 * largest * compared + rounding;
+        let rounding = (self.architecture.outputs as f64 + 8.0) * f64::from(f32::EPSILON) * (chance + 1.0);
+        let moved = match self.architecture.objective {
+            Objective::Softmax | Objective::Hinge(_) => 2.0 * largest * compared,
+            // (f − x)² = x² − 2fx + f², feature by feature.
+            Objective::Reconstruction => {
+                let rows = (inputs.len() as f64 / self.architecture.outputs as f64).max(1.0);
+                let sizes = inputs.iter().map(|x| x.abs()).sum::<f64>() / rows;
+                2.0 * largest * sizes + self.architecture.outputs as f64 * largest * largest
+            }
+        };
+        let apart = moved + rounding;
         Ok(Finding::new(
             "chance",
             loss,
@@ -177,7 +199,7 @@ impl Subject<'_> {
 
     /// A start far above chance wastes the first epochs on unlearning it.
     fn start(&self, x: &Tensor, y: &Tensor) -> Result<Finding> {
-        let (chance, compared) = self.at_chance();
+        let (chance, compared) = self.at_chance(&x.to_f64()?);
         let (_, loss) = self.loss_at(self.init, x, y)?;
         Ok(Finding::new(
             "start",
@@ -262,25 +284,48 @@ impl Subject<'_> {
         };
         let mut solver = Solver::new(self.net(self.bare(), self.init)?, training)?;
         let (mut rows, mut same) = (self.feed(BY_HEART)?, self.feed(BY_HEART)?);
-        let ended = solver.run_until(&mut rows, &mut same, None, &mut |epoch| epoch.train_accuracy == 1.0);
         let (count, rate) = (rows.len(), self.training.learning_rate);
+        // Of what a guess loses, where rows are to be given back.
+        let guess = match self.architecture.objective.of_labels() {
+            true => None,
+            false => Some(self.at_chance(&self.batch(BY_HEART)?.0.to_f64()?).0.max(f64::MIN_POSITIVE)),
+        };
+        let ended = solver.run_until(&mut rows, &mut same, None, &mut |epoch| match guess {
+            Some(guess) => epoch.train_loss <= LEFT * guess,
+            None => epoch.train_accuracy == Some(1.0),
+        });
         let advice = format!(
             "the learning rate first (--lr {:e} or {:e}), then --init and --hidden; equal images of different classes cannot be learnt",
             rate * 10.0,
             rate / 10.0
         );
-        let least = (Some(1.0), None);
+        let bounds = if guess.is_some() { (None, Some(LEFT)) } else { (Some(1.0), None) };
         if let Err(Error::Diverged { step, .. }) = ended {
             let found = format!("diverged at step {step}");
-            return Ok(Finding::new("overfit", f64::NAN, least, found, advice));
+            return Ok(Finding::new("overfit", f64::NAN, bounds, found, advice));
         }
         ended?;
-        let accuracies = solver.history.epochs.iter().map(|epoch| epoch.train_accuracy);
-        let best = accuracies.fold(0.0, f64::max);
         let (epochs, steps) = (solver.history.epochs.len(), solver.history.losses.len());
+        if let Some(guess) = guess {
+            let losses = solver.history.epochs.iter().map(|epoch| epoch.train_loss / guess);
+            let left = losses.fold(f64::INFINITY, f64::min);
+            let found = format!(
+                "{:.1} % of a guess's error is left on {count} rows after {epochs} epochs ({steps} steps)",
+                100.0 * left
+            );
+            return Ok(Finding::new(
+                "overfit",
+                left,
+                bounds,
+                found,
+                advice + ", nor by a code that is too narrow",
+            ));
+        }
+        let accuracies = solver.history.epochs.iter().filter_map(|epoch| epoch.train_accuracy);
+        let best = accuracies.fold(0.0, f64::max);
         let found =
             format!("{:.0} % of {count} rows right after {epochs} epochs ({steps} steps)", 100.0 * best);
-        Ok(Finding::new("overfit", best, least, found, advice))
+        Ok(Finding::new("overfit", best, bounds, found, advice))
     }
 
     /// An epoch or two with everything as it will be: the loss must fall.
@@ -314,11 +359,12 @@ impl Subject<'_> {
         // Losses that do not move at all have no error either.
         let error = before.hypot(after).max(f64::from(f32::EPSILON) * first.abs()).max(f64::MIN_POSITIVE);
         let fall = (first - last) / error;
-        let accuracy = solver.history.epochs.last().map_or(0.0, |epoch| epoch.train_accuracy);
+        let accuracy = solver.history.epochs.last().and_then(|epoch| epoch.train_accuracy);
+        let right = accuracy.map(|share| format!("; {:.1} % of training rows right", 100.0 * share));
         let found = format!(
-            "{first:.4} to {last:.4} in {} steps, {fall:.1} standard errors; {:.1} % of training rows right",
+            "{first:.4} to {last:.4} in {} steps, {fall:.1} standard errors{}",
             losses.len(),
-            100.0 * accuracy
+            right.unwrap_or_default()
         );
         let advice = match fall < -FALL {
             true => format!("a learning rate that is too high: --lr {:e}", rate / 10.0),

@@ -11,6 +11,7 @@ use super::feed::{Feed, Order};
 use super::model::FullyConnectedNet;
 use super::optim::{Optimizer, Rule};
 use super::schedule::{Progress, Schedule};
+use super::shadow::{Made, Shadow};
 use crate::data::ImageShape;
 use crate::error::{Error, Result};
 use crate::ops::augment::{Augment, MaskKey, augment};
@@ -39,13 +40,21 @@ pub struct Training {
     pub epochs: u64,
     /// Steps after which the run ends, whatever the epochs.
     pub max_steps: Option<u64>,
-    /// Epochs without a better validation accuracy after which the run ends.
+    /// Epochs that are no [better](Epoch::better_than) on the validation rows, after which the run ends.
     pub patience: Option<u64>,
     /// Seed of batches.
     pub seed: u64,
     /// What is done to the images of each batch; evaluation sees them as they are.
     #[serde(default)]
     pub augment: Option<Augmentation>,
+}
+
+impl Training {
+    /// Steps of a whole run of epochs of so many steps.
+    pub fn steps(&self, per_epoch: u64) -> u64 {
+        let wanted = self.epochs.saturating_mul(per_epoch);
+        self.max_steps.map_or(wanted, |most| most.min(wanted))
+    }
 }
 
 /// Random changes of training images, drawn by the run's seed, the step and the row of the batch.
@@ -80,14 +89,28 @@ pub struct Epoch {
     pub learning_rate: f64,
     /// Mean loss of its batches, without the penalty.
     pub train_loss: f64,
-    /// Share of right predictions on the rows watched, at most a thousand training rows, after the epoch.
-    pub train_accuracy: f64,
+    /// Share of right predictions on the rows watched, at most a thousand training rows, after the epoch; absent where nothing is classified.
+    pub train_accuracy: Option<f64>,
     /// Mean loss of the validation rows, where there are any.
     pub val_loss: Option<f64>,
-    /// Share of right predictions on the validation rows.
+    /// Share of right predictions on the validation rows, where rows are classified.
     pub val_accuracy: Option<f64>,
     /// Seconds it took, evaluation included.
     pub seconds: f64,
+}
+
+impl Epoch {
+    /// Whether it did better on the validation rows than `best`: a higher accuracy, or where nothing is classified a lower loss. What has no
+    /// validation rows, or a loss that is no number, is no better than anything.
+    pub fn better_than(&self, best: Option<&Self>) -> bool {
+        match (self.val_accuracy, self.val_loss, best) {
+            (None, Some(loss), None) => loss.is_finite(),
+            (accuracy, _, None) => accuracy.is_some(),
+            (Some(accuracy), _, Some(best)) => best.val_accuracy.is_none_or(|best| accuracy > best),
+            (None, Some(loss), Some(best)) => best.val_loss.is_some_and(|best| loss < best),
+            (None, None, _) => false,
+        }
+    }
 }
 
 /// What a run has reached: with the net and the optimizer, everything that it goes on from.
@@ -97,15 +120,19 @@ pub struct History {
     pub epochs: Vec<Epoch>,
     /// The mean loss of every batch, without the penalty.
     pub losses: Vec<f32>,
-    /// The epoch with the best validation accuracy, counted from 1; 0 before there is one.
+    /// The [best](Epoch::better_than) epoch, counted from 1; 0 before there is one.
     pub best_epoch: u64,
 }
 
 impl History {
+    /// The best epoch so far.
+    pub fn best(&self) -> Option<&Epoch> {
+        self.epochs.iter().find(|epoch| epoch.epoch == self.best_epoch)
+    }
+
     /// The best validation accuracy so far.
     pub fn best_accuracy(&self) -> Option<f64> {
-        let best = self.epochs.iter().find(|epoch| epoch.epoch == self.best_epoch)?;
-        best.val_accuracy
+        self.best()?.val_accuracy
     }
 }
 
@@ -145,6 +172,8 @@ pub struct Solver {
     pub history: History,
     /// The net of the best epoch, where validation rows say which.
     pub best: Option<FullyConnectedNet>,
+    /// Compares steps with their definitions, where somebody wants that.
+    pub shadow: Option<Shadow>,
     training: Training,
 }
 
@@ -163,7 +192,7 @@ impl Solver {
         positive("learning rate", training.learning_rate)?;
         positive("batch size", training.batch_size as f64)?;
         let optimizer = Optimizer::new(training.rule, &net.parameters)?;
-        Ok(Self { net, optimizer, history: History::default(), best: None, training })
+        Ok(Self { net, optimizer, history: History::default(), best: None, shadow: None, training })
     }
 
     /// Changes how the run goes on: its length and learning rate, not its rule.
@@ -200,8 +229,8 @@ impl Solver {
     ) -> Result<Ended> {
         let mut validation = validation;
         let per_epoch = train.batches(self.training.batch_size);
-        let wanted = self.training.epochs * per_epoch;
-        let total = self.training.max_steps.map_or(wanted, |most| most.min(wanted));
+        let (wanted, total) =
+            (self.training.epochs.saturating_mul(per_epoch), self.training.steps(per_epoch));
         loop {
             let epoch = self.history.epochs.len() as u64;
             let at = Progress { step: self.step(), per_epoch, total };
@@ -215,7 +244,8 @@ impl Solver {
             }
             let started = Instant::now();
             let train_loss = self.epoch(train, epoch, at, observe)?;
-            let (_, train_accuracy) = evaluate(&self.net, watched)?;
+            let watched = self.net.architecture().objective.of_labels().then(|| evaluate(&self.net, watched));
+            let train_accuracy = watched.transpose()?.and_then(|found| found.accuracy);
             let validated = validation.as_deref_mut().map(|rows| evaluate(&self.net, rows)).transpose()?;
             let step = self.step();
             let last = Progress { step: step - 1, per_epoch, total };
@@ -225,13 +255,11 @@ impl Solver {
                 learning_rate: self.rate(last),
                 train_loss,
                 train_accuracy,
-                val_loss: validated.map(|(loss, _)| loss),
-                val_accuracy: validated.map(|(_, accuracy)| accuracy),
+                val_loss: validated.map(|found| found.loss),
+                val_accuracy: validated.and_then(|found| found.accuracy),
                 seconds: started.elapsed().as_secs_f64(),
             };
-            let better = figures
-                .val_accuracy
-                .is_some_and(|accuracy| self.history.best_accuracy().is_none_or(|best| accuracy > best));
+            let better = figures.better_than(self.history.best());
             self.history.epochs.push(figures.clone());
             if better {
                 self.history.best_epoch = figures.epoch;
@@ -302,11 +330,22 @@ impl Solver {
         self.net.step = at.step as u32;
         let augment = self.training.augment;
         let augmented = augment.map(|it| it.apply(x, self.training.seed, self.net.step)).transpose()?;
-        let (loss, gradients) = self.net.data_loss(augmented.as_ref().unwrap_or(x), y)?;
+        let x = augmented.as_ref().unwrap_or(x);
         let architecture = self.net.architecture();
+        let y = if architecture.objective.of_labels() { y } else { x };
         let l2 = 2.0 * architecture.reg_form.factor(architecture.reg);
         let rate = self.rate(at);
+        let before = match &self.shadow {
+            Some(shadow) => shadow.before(at.step, &self.net, &self.optimizer)?,
+            None => None,
+        };
+        let (loss, gradients) = self.net.data_loss(x, y)?;
         self.optimizer.step(&mut self.net.parameters, &gradients, rate, l2)?;
+        if let (Some(before), Some(shadow)) = (before, &mut self.shadow) {
+            let (losses, gradients, rule) = (loss.losses(), &gradients, self.training.rule);
+            let made = Made { x, y, losses, gradients, rule, learning_rate: rate, l2, step: at.step };
+            shadow.after(before, &made, &self.net, &self.optimizer)?;
+        }
         Ok(loss.losses().clone())
     }
 
@@ -329,25 +368,40 @@ impl Solver {
     }
 }
 
-/// Mean loss, without the penalty, and share of right predictions over all rows of a feed.
+/// What a net makes of some rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss, without the penalty; 0 without rows.
+    pub loss: f64,
+    /// Share of right predictions; absent where nothing is classified.
+    pub accuracy: Option<f64>,
+}
+
+/// Mean loss and share of right predictions over all rows of a feed, which has labels where the net wants them.
 ///
 /// # Errors
 /// [`Error::Device`] when the device fails.
-pub fn evaluate(net: &FullyConnectedNet, feed: &mut Feed<'_>) -> Result<(f64, f64)> {
+pub fn evaluate(net: &FullyConnectedNet, feed: &mut Feed<'_>) -> Result<Evaluation> {
     let (mut found, rows) = (Vec::new(), feed.len());
+    let labelled = net.architecture().objective.of_labels();
     feed.each_batch(Order::Given, EVALUATED, |x, y| {
         let scores = net.scores(x)?;
-        found.push([net.losses(&scores, y)?, net.classes(&scores)?, y.clone()]);
+        found.push(net.losses(&scores, y)?);
+        if labelled {
+            found.extend([net.classes(&scores)?, y.clone()]);
+        }
         Ok(true)
     })?;
-    let read = Tensor::read_all(&found.iter().flatten().collect::<Vec<_>>())?;
+    let read = Tensor::read_all(&found.iter().collect::<Vec<_>>())?;
     let (mut loss, mut right) = (0.0, 0);
-    for batch in read.chunks_exact(3) {
+    for batch in read.chunks_exact(if labelled { 3 } else { 1 }) {
         loss += batch[0].iter().sum::<f64>();
-        right += batch[1].iter().zip(&batch[2]).filter(|(predicted, truth)| predicted == truth).count();
+        if let [_, predicted, truth] = batch {
+            right += predicted.iter().zip(truth).filter(|(predicted, truth)| predicted == truth).count();
+        }
     }
     let count = rows.max(1) as f64;
-    Ok((loss / count, right as f64 / count))
+    Ok(Evaluation { loss: loss / count, accuracy: labelled.then_some(right as f64 / count) })
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -5,6 +5,7 @@ mod charts;
 mod classes;
 mod html;
 mod images;
+mod reconstructions;
 
 use std::fmt::Write;
 
@@ -40,6 +41,8 @@ pub struct Run<'a> {
     pub classes: &'a [String],
     /// Weights of the first layer; drawn where they are images of shape `image`.
     pub filters: Option<Filters<'a>>,
+    /// Rows that an autoencoder has given back.
+    pub reconstructions: Option<Reconstructions<'a>>,
     /// Wrong predictions, surest first; see [`mistakes`](super::mistakes::mistakes).
     pub mistakes: &'a [Mistake],
     /// The rows that the mistakes count.
@@ -59,8 +62,8 @@ pub struct EpochPoint {
     pub train_loss: f64,
     /// Validation loss, where there are validation rows.
     pub val_loss: Option<f64>,
-    /// Accuracy on training rows.
-    pub train_accuracy: f64,
+    /// Accuracy on training rows, where rows are classified.
+    pub train_accuracy: Option<f64>,
     /// Accuracy on validation rows, where there are any.
     pub val_accuracy: Option<f64>,
 }
@@ -76,6 +79,15 @@ pub struct Filters<'a> {
     pub what: &'a str,
     /// Whether row i belongs to class i, as in a linear classifier; else rows are neurons.
     pub by_class: bool,
+}
+
+/// Test rows and what an autoencoder makes of them; drawn where rows are images.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reconstructions<'a> {
+    /// All test rows given back, in the units of the data.
+    pub values: &'a [f32],
+    /// The mean squared error of each row.
+    pub errors: &'a [f64],
 }
 
 /// The page, as HTML.
@@ -99,6 +111,7 @@ pub fn page(run: &Run<'_>) -> Result<String> {
     if let Some(confusion) = run.confusion {
         html += &classes::classes(confusion);
     }
+    html += &reconstructions::reconstructions(run)?;
     html += &images::weights(run)?;
     html += &images::mistakes(run)?;
     let setting = pairs("Configuration", run.configuration) + &pairs("Device and timings", run.timings);
@@ -154,11 +167,15 @@ fn training(run: &Run<'_>) -> Result<String> {
     Ok(if body.is_empty() { body } else { section("training", "Training", &body) })
 }
 
-/// Every epoch in numbers, folded away; the best by validation is bold.
+/// Every epoch in numbers, folded away; the best by validation is bold: by accuracy, or where nothing is classified by loss.
 fn epochs(epochs: &[EpochPoint]) -> String {
     let Some(last) = epochs.len().checked_sub(1) else { return String::new() };
     let every = epochs.len().div_ceil(MOST_EPOCHS);
-    let known = |epoch: &EpochPoint| epoch.val_accuracy.filter(|accuracy| accuracy.is_finite());
+    let classified = epochs.iter().any(|epoch| epoch.train_accuracy.is_some());
+    let known = |epoch: &EpochPoint| {
+        let score = if classified { epoch.val_accuracy } else { epoch.val_loss.map(|loss| -loss) };
+        score.filter(|score| score.is_finite())
+    };
     let best = (0..epochs.len())
         .filter(|&at| known(&epochs[at]).is_some())
         .reduce(|best, at| if known(&epochs[at]) > known(&epochs[best]) { at } else { best });
@@ -168,30 +185,31 @@ fn epochs(epochs: &[EpochPoint]) -> String {
             continue;
         }
         let missing = || "–".to_owned();
-        let cells = [
+        let mut cells = vec![
             thousands(epoch.step),
             figure(epoch.train_loss),
             epoch.val_loss.map_or_else(missing, figure),
-            percent(epoch.train_accuracy),
-            epoch.val_accuracy.map_or_else(missing, percent),
         ];
+        if classified {
+            cells.extend(
+                [epoch.train_accuracy, epoch.val_accuracy].map(|it| it.map_or_else(missing, percent)),
+            );
+        }
         let class = if Some(at) == best { " class=\"best\"" } else { "" };
         let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
         let _ = writeln!(rows, "<tr{class}><th scope=\"row\">{}</th>{cells}</tr>", thousands(epoch.epoch));
     }
+    let score = if classified { "accuracy" } else { "loss" };
     let note = match (every > 1, best.is_some()) {
         (false, false) => String::new(),
-        (false, true) => "The best validation accuracy is bold.".into(),
+        (false, true) => format!("The best validation {score} is bold."),
         (true, false) => format!("One epoch of {every}, and the last."),
         (true, true) => {
-            format!("One epoch of {every}, the last, and the best validation accuracy, which is bold.")
+            format!("One epoch of {every}, the last, and the best validation {score}, which is bold.")
         }
     };
-    let head = head(
-        "epoch",
-        &[],
-        &["steps", "training loss", "validation loss", "training accuracy", "validation accuracy"],
-    );
+    let columns = ["steps", "training loss", "validation loss", "training accuracy", "validation accuracy"];
+    let head = head("epoch", &[], if classified { &columns } else { &columns[..3] });
     let table = table("epochs", "epochs in numbers", &head, &rows, &note);
     format!("<details>\n<summary>Epochs in numbers</summary>\n{table}</details>\n")
 }

@@ -46,6 +46,39 @@ pub(super) fn of_row(rows: RowsRef<'_>, row: usize, image: ImageShape) -> Result
     png(&pixels, image)
 }
 
+/// A PNG of a row, and one of what was made of it (in the same units) in the same greys or colours: bytes as they are, other numbers by the
+/// extremes of the row.
+///
+/// # Errors
+/// As [`of_row`].
+pub(super) fn of_pair(
+    rows: RowsRef<'_>,
+    row: usize,
+    made: &[f32],
+    image: ImageShape,
+) -> Result<[Vec<u8>; 2]> {
+    let original = of_row(rows, row, image)?;
+    let (low, high) = match rows.range(row..row + 1).values() {
+        ValuesRef::U8(_) => (0.0, 255.0),
+        ValuesRef::F32(values) => {
+            let finite = || values.iter().copied().filter(|value| value.is_finite());
+            (finite().fold(f32::INFINITY, f32::min), finite().fold(f32::NEG_INFINITY, f32::max))
+        }
+    };
+    let byte = |value: &f32| match value.is_finite() {
+        // A cast saturates.
+        true if low < high => (255.0 * (value - low) / (high - low)).round() as u8,
+        true => 128,
+        false => 0,
+    };
+    let bytes: Vec<u8> = made.iter().map(byte).collect();
+    if !fits(image, bytes.len()) {
+        let problem = format!("{} numbers are no picture of {image:?}", bytes.len());
+        return Err(Error::usage(problem, "give a whole row for each row"));
+    }
+    Ok([original, png(&interleaved(&bytes, image), image)?])
+}
+
 /// A PNG of a picture as [`stretched`] gives it.
 pub(super) fn png(pixels: &[[u8; 3]], image: ImageShape) -> Result<Vec<u8>> {
     let ImageShape { channels, height, width } = image;

@@ -5,11 +5,10 @@ use std::time::Instant;
 
 use super::course::{Course, Part};
 use super::trial::{Status, Trial, ranked};
-use crate::cli::output;
 use crate::cli::runs::Runs;
 use crate::cli::train::{Feeds, Notes, Parts, RunDir};
 use crate::data::Dataset;
-use crate::data::preprocess::{Columns, Preprocess};
+use crate::data::preprocess::Columns;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::nn::checkpoint::{self, Model};
@@ -24,7 +23,7 @@ pub(super) struct Driver<'a> {
     memory_limit: Option<u64>,
     dir: &'a RunDir,
     /// The rows on the device, as the last trial has brought them into range.
-    feeds: Option<(Preprocess, Columns, Feeds<'a>)>,
+    feeds: Option<(Notes, Columns, Feeds<'a>)>,
     runs: Runs,
 }
 
@@ -54,7 +53,7 @@ impl<'a> Driver<'a> {
                     self.advance(index, round, part)?;
                 }
                 // By what was known then: in a search that goes on, it may have diverged later.
-                alive.retain(|&index| self.course.results.trials[index].score(part.rung).accuracy.is_some());
+                alive.retain(|&index| self.course.results.trials[index].score(part.rung).is_known());
                 if !part.last {
                     self.halve(&mut alive, part.rung);
                 }
@@ -114,12 +113,11 @@ impl<'a> Driver<'a> {
     /// How a trial went.
     fn line(&self, name: &str, index: usize, seconds: f64) -> String {
         let trial = &self.course.results.trials[index];
-        let outcome = match output::percent(trial.val_accuracy) {
-            Some(accuracy) => format!("val {accuracy} (epoch {})", trial.best_epoch),
+        let outcome = match trial.shown_score() {
+            Some(score) => format!("val {score} (epoch {})", trial.best_epoch),
             None => "diverged".to_owned(),
         };
-        let best =
-            ranked(&self.course.results.trials).first().and_then(|best| output::percent(best.val_accuracy));
+        let best = ranked(&self.course.results.trials).first().and_then(|best| best.shown_score());
         let best = best.map(|best| format!("  best {best}")).unwrap_or_default();
         format!("{name}  {outcome}{best}  {seconds:.1} s  {}", trial.described())
     }
@@ -167,13 +165,12 @@ impl<'a> Driver<'a> {
 
     /// Brings the rows into the range that a trial wants them in.
     fn feed(&mut self, notes: &Notes) -> Result<()> {
-        let wanted = notes.options.preprocessing();
-        if self.feeds.as_ref().is_none_or(|(kind, ..)| *kind != wanted) {
+        if self.feeds.as_ref().is_none_or(|(seen, ..)| !seen.sees_like(notes)) {
             // Two of them need not fit the device.
             self.feeds = None;
-            let columns = notes.columns(self.parts);
+            let columns = notes.columns(self.parts)?;
             let feeds = Feeds::new(self.device, self.parts, &columns, self.memory_limit)?;
-            self.feeds = Some((wanted, columns, feeds));
+            self.feeds = Some((notes.clone(), columns, feeds));
         }
         Ok(())
     }
@@ -181,7 +178,7 @@ impl<'a> Driver<'a> {
     /// Saves the model of a trial that is the best so far.
     fn keep(&self, index: usize, mut model: Model, solver: Solver, notes: &Notes) -> Result<()> {
         let best = ranked(&self.course.results.trials).first().copied();
-        if best.is_some_and(|best| best.trial == index + 1 && best.val_accuracy.is_some()) {
+        if best.is_some_and(|best| best.trial == index + 1 && best.is_scored()) {
             model.net = solver.best.unwrap_or(solver.net);
             model.save(self.dir.model())?;
             self.dir.write_config(&notes.options.to_toml()?)?;

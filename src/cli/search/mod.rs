@@ -193,7 +193,7 @@ impl Search {
                     format!("write search {} --resume {}", name_of(model), dir.display()),
                 ));
             }
-            let dataset = results.plan.notes.data.load()?;
+            let dataset = results.plan.notes.model.load(&results.plan.notes.data)?;
             return Ok((dataset, results, Some(RunDir::create(Some(dir), "")?)));
         }
         if let Some(dir) = self.run_dir.as_ref().filter(|dir| Results::read(dir).is_ok()) {
@@ -202,7 +202,7 @@ impl Search {
                 "go on with it by --resume, or name another folder",
             ));
         }
-        let dataset = self.setup.data.load()?;
+        let dataset = self.model.load(&self.setup.data)?;
         let plan = Plan {
             notes: self.setup.notes(self.model, &dataset)?,
             params: self.params.clone(),
@@ -224,7 +224,7 @@ impl Search {
     ) -> Result<()> {
         let Results { plan, trials } = results;
         let ranked = ranked(trials);
-        let best = ranked.first().copied().filter(|trial| trial.val_accuracy.is_some());
+        let best = ranked.first().copied().filter(|trial| trial.is_scored());
         // The test rows are looked at once, by the one model that was chosen without them.
         let test_accuracy = match (best, dataset.test_labels.as_deref()) {
             (Some(_), Some(labels)) if !labels.is_empty() => {
@@ -266,16 +266,17 @@ fn text(summary: &Summary<'_>) -> String {
     let DataFacts { name, train, features, dtype, .. } = &summary.data;
     let names: Vec<String> =
         summary.trials.first().map(|trial| trial.params.keys().cloned().collect()).unwrap_or_default();
+    let classifies = summary.model.classifies();
+    let (score, quality) = if classifies { ("val accuracy", "accuracy") } else { ("val loss", "loss") };
+    let number = |trial: &Trial| match classifies {
+        true => output::percent(trial.val_accuracy),
+        false => trial.val_loss.map(|loss| format!("{loss:.4}")),
+    };
     let fixed = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-    let headers =
-        [fixed(["rank", "trial", "val accuracy"]), names.clone(), fixed(["epochs", "seconds", ""])].concat();
+    let headers = [fixed(["rank", "trial", score]), names.clone(), fixed(["epochs", "seconds", ""])].concat();
     let mut table = Table::new(&headers);
     for (i, trial) in summary.trials.iter().take(SHOWN).enumerate() {
-        let mut row = vec![
-            (i + 1).to_string(),
-            trial.trial.to_string(),
-            output::percent(trial.val_accuracy).unwrap_or_default(),
-        ];
+        let mut row = vec![(i + 1).to_string(), trial.trial.to_string(), number(trial).unwrap_or_default()];
         row.extend(names.iter().map(|name| trial.params.get(name).map(shown).unwrap_or_default()));
         row.extend([
             trial.epochs.to_string(),
@@ -305,8 +306,8 @@ fn text(summary: &Summary<'_>) -> String {
     match summary.best {
         Some(best) => {
             text += &format!("\nbest       trial {}: {}\n", best.trial, best.described());
-            let validation = output::percent(best.val_accuracy).unwrap_or_default();
-            text += &format!("accuracy   validation {validation} (epoch {})", best.best_epoch);
+            let validation = number(best).unwrap_or_default();
+            text += &format!("{quality:<11}validation {validation} (epoch {})", best.best_epoch);
             text += &output::percent(summary.test_accuracy)
                 .map(|test| format!(" · test {test}"))
                 .unwrap_or_default();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Plan;
+use crate::cli::output;
 use crate::cli::train::RunDir;
 use crate::data::write;
 use crate::error::{Error, Result};
@@ -55,6 +56,11 @@ pub(super) struct Score {
 }
 
 impl Score {
+    /// Whether there is anything to compare.
+    pub(super) fn is_known(self) -> bool {
+        self.accuracy.is_some() || self.loss.is_some()
+    }
+
     /// The better one first: the higher accuracy, of equal ones the lower loss; what has none comes last.
     pub(super) fn compare(self, other: Self) -> Ordering {
         let of =
@@ -91,9 +97,19 @@ impl Trial {
         self.best_epoch = best.map_or(0, |epoch| epoch.epoch);
         self.val_accuracy = best.and_then(|epoch| epoch.val_accuracy);
         self.val_loss = best.and_then(|epoch| epoch.val_loss).filter(|loss| loss.is_finite());
-        self.train_accuracy = best.map(|epoch| epoch.train_accuracy);
+        self.train_accuracy = best.and_then(|epoch| epoch.train_accuracy);
         self.train_loss = best.map(|epoch| epoch.train_loss);
         self.scores.push(Score { accuracy: self.val_accuracy, loss: self.val_loss });
+    }
+
+    /// Whether it has reached anything.
+    pub(super) fn is_scored(&self) -> bool {
+        self.val_accuracy.is_some() || self.val_loss.is_some()
+    }
+
+    /// The validation accuracy, or where nothing is classified the validation loss.
+    pub(super) fn shown_score(&self) -> Option<String> {
+        output::percent(self.val_accuracy).or_else(|| self.val_loss.map(|loss| format!("loss {loss:.4}")))
     }
 
     /// The score when trials were compared for the time `rung`, counted from 0.

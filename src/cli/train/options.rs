@@ -1,6 +1,6 @@
 //! What can be chosen of a training run: on the command line, in a TOML file, or left to the defaults of the model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -36,19 +36,19 @@ macro_rules! options {
 }
 
 options! {
-    /// Neurons of each hidden layer, like 512,256 (mlp).
+    /// Neurons of each hidden layer, like 512,256 (mlp); of an autoencoder those of the encoder, the last being the code.
     #[arg(long, value_name = "N,N,…")]
     hidden: Widths,
-    /// What follows each hidden layer (mlp).
+    /// What follows each hidden layer (mlp, autoencoder).
     #[arg(long, value_enum)]
     activation: ActivationName,
-    /// Normalise each hidden layer over the batch (mlp).
+    /// Normalise each hidden layer over the batch (mlp, autoencoder).
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     batchnorm: bool,
-    /// Normalise each hidden layer over its features (mlp).
+    /// Normalise each hidden layer over its features (mlp, autoencoder).
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", conflicts_with = "batchnorm")]
     layernorm: bool,
-    /// Probability to drop a hidden neuron in training (mlp).
+    /// Probability to drop a hidden neuron in training (mlp, autoencoder).
     #[arg(long, value_name = "P")]
     dropout: f64,
     /// Margin Δ of the hinge loss (svm).
@@ -57,6 +57,10 @@ options! {
     /// How weights start: he, xavier or normal:DEVIATION.
     #[arg(long, value_name = "INIT")]
     init: InitName,
+    /// Start the hidden layers from a trained net, and take over the range of its inputs: the folder of a run or a model file, of an
+    /// autoencoder or an mlp (mlp).
+    #[arg(long, value_name = "PATH")]
+    init_from: PathBuf,
     /// Update rule.
     #[arg(long, value_enum)]
     optimizer: OptimizerName,
@@ -99,7 +103,7 @@ options! {
     /// Share of the training rows held out for validation.
     #[arg(long, value_name = "SHARE")]
     val_fraction: f64,
-    /// Stop after so many epochs without a better validation accuracy; the best weights are kept in any case.
+    /// Stop after so many epochs without a better validation accuracy, or error of an autoencoder; the best weights are kept in any case.
     #[arg(long, value_name = "PATIENCE")]
     early_stopping: u64,
     /// What is done to the columns first.
@@ -212,6 +216,8 @@ names! {
         Center,
         /// Mean 0 and deviation 1 in every column.
         Standardize,
+        /// What the net of --init-from does.
+        Inherit,
     }
 }
 
@@ -326,21 +332,23 @@ impl TrainOptions {
         }
     }
 
-    pub(in crate::cli) fn preprocessing(&self) -> Preprocess {
-        match self.preprocess {
+    /// What is learned from the training rows; nothing where it is inherited.
+    pub(super) fn preprocessing(&self) -> Option<Preprocess> {
+        Some(match self.preprocess {
+            Some(PreprocessName::Inherit) => return None,
             Some(PreprocessName::None) => Preprocess::None,
             Some(PreprocessName::Unit) => Preprocess::Unit,
             Some(PreprocessName::Mean) => Preprocess::Mean,
             Some(PreprocessName::Standardize) => Preprocess::Standardize,
             None | Some(PreprocessName::Center) => Preprocess::Center,
-        }
+        })
     }
 
     /// Refuses options that mean nothing, and those that another model would take.
     pub(in crate::cli) fn check(&self, model: Kind) -> Result<()> {
         let refuse = |problem: String, hint: &str| Err(Error::usage(problem, hint));
         let named = name_of(model);
-        if model != Kind::Mlp {
+        if !model.is_deep() {
             let of_nets = [
                 ("--hidden", self.hidden.is_some()),
                 ("--activation", self.activation.is_some()),
@@ -350,6 +358,20 @@ impl TrainOptions {
             ];
             if let Some((option, _)) = of_nets.iter().find(|(_, given)| *given) {
                 return refuse(format!("{option} means nothing to {named}"), "train mlp takes it");
+            }
+        }
+        if model != Kind::Mlp && self.init_from.is_some() {
+            return refuse(format!("--init-from means nothing to {named}"), "train mlp takes it");
+        }
+        if !model.classifies() {
+            if self.class_weight.is_some_and(|name| name != ClassWeightName::None) {
+                return refuse(format!("--class-weight means nothing to {named}"), "it learns no classes");
+            }
+            if self.hidden.as_ref().is_some_and(|widths| widths.0.is_empty()) {
+                return refuse(
+                    format!("{named} without a hidden layer has no code"),
+                    "give --hidden, like 256,64",
+                );
             }
         }
         if model != Kind::Svm && self.delta.is_some() {
@@ -389,6 +411,7 @@ impl TrainOptions {
         let data = match model {
             Kind::Svm => format!("mean Σ max(0, s_j − s_y + {})", self.delta.unwrap_or(1.0)),
             Kind::Softmax | Kind::Mlp => "mean cross-entropy of the softmax".to_owned(),
+            Kind::Autoencoder => "mean Σ(x̂ − x)² over the features".to_owned(),
         };
         let data = match self.class_weight {
             Some(ClassWeightName::Balanced) => format!("{data}, weighted by class, over all rows"),

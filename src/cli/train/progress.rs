@@ -14,6 +14,8 @@ pub(super) struct Reporter {
     started: Instant,
     epochs: u64,
     rows: usize,
+    /// Numbers that are reconstructed of a row, where none is classified.
+    features: Option<f64>,
     terminal: bool,
 }
 
@@ -21,8 +23,7 @@ impl Reporter {
     /// For a run of epochs of `per_epoch` steps over `rows` rows.
     pub(super) fn new(solver: &Solver, per_epoch: u64, rows: usize) -> Self {
         let training = solver.training();
-        let wanted = training.epochs * per_epoch;
-        let total = training.max_steps.map_or(wanted, |most| most.min(wanted));
+        let total = training.steps(per_epoch);
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::new(total) } else { ProgressBar::hidden() };
         // The template is a constant; should it ever be wrong, the plain bar is shown.
@@ -33,7 +34,9 @@ impl Reporter {
         }
         bar.set_position(solver.history.losses.len() as u64);
         bar.reset_eta();
-        Self { bar, started: Instant::now(), epochs: training.epochs, rows, terminal }
+        let net = solver.net.architecture();
+        let features = (!net.objective.of_labels()).then_some(net.inputs.max(1) as f64);
+        Self { bar, started: Instant::now(), epochs: training.epochs, rows, features, terminal }
     }
 
     /// Shows an event.
@@ -57,13 +60,15 @@ impl Reporter {
 
     fn line(&self, epoch: &Epoch) -> String {
         let width = self.epochs.to_string().len();
-        let mut line = format!(
-            "epoch {:>width$}/{}  loss {:.4}  train {:.2} %",
-            epoch.epoch,
-            self.epochs,
-            epoch.train_loss,
-            100.0 * epoch.train_accuracy
-        );
+        let mut line = format!("epoch {:>width$}/{}  loss {:.4}", epoch.epoch, self.epochs, epoch.train_loss);
+        if let Some(features) = self.features {
+            line += &format!("  error {:.4}", epoch.train_loss / features);
+            line +=
+                &epoch.val_loss.map(|loss| format!("  val error {:.4}", loss / features)).unwrap_or_default();
+        }
+        if let Some(accuracy) = epoch.train_accuracy {
+            line += &format!("  train {:.2} %", 100.0 * accuracy);
+        }
         if let (Some(loss), Some(accuracy)) = (epoch.val_loss, epoch.val_accuracy) {
             line += &format!("  val loss {loss:.4}  val {:.2} %", 100.0 * accuracy);
         }

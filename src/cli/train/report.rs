@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::summary::Seconds;
-use super::{Kind, Session};
+use super::{Session, reconstruction::Reconstruction};
 use crate::cli::args::name_of;
 use crate::cli::summary::{mebibytes, peak_memory_bytes, thousands};
 use crate::data::write;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::nn::checkpoint::Model;
 use crate::nn::solver::Solver;
 use crate::report::confusion::Confusion;
-use crate::report::page::{self, EpochPoint, Filters, Run};
+use crate::report::page::{self, EpochPoint, Filters, Reconstructions, Run};
 
 /// Mistakes that the page shows.
 const MISTAKES: usize = 24;
@@ -22,6 +22,7 @@ pub(super) struct Finished<'a> {
     pub(super) model: &'a Model,
     pub(super) solver: &'a Solver,
     pub(super) confusion: Option<&'a Confusion>,
+    pub(super) reconstruction: Option<&'a Reconstruction>,
     pub(super) seconds: &'a Seconds,
 }
 
@@ -46,7 +47,14 @@ pub(super) fn write(finished: &Finished<'_>) -> Result<PathBuf> {
         Some(truth) => model.mistakes(dataset.test.view(), truth, MISTAKES)?,
         None => Vec::new(),
     };
-    let linear = session.notes.model != Kind::Mlp;
+    let made = match session.notes.model.classifies() {
+        true => None,
+        false => {
+            let test = dataset.test.view();
+            Some((model.reconstructions(test)?, model.reconstruction_errors(test)?))
+        }
+    };
+    let linear = !session.notes.model.is_deep();
     let filters = first_layer(model)?;
     let name = name_of(session.notes.model);
     let run = Run {
@@ -64,6 +72,7 @@ pub(super) fn write(finished: &Finished<'_>) -> Result<PathBuf> {
             what: if linear { "Weight templates" } else { "First-layer weights" },
             by_class: linear,
         }),
+        reconstructions: made.as_ref().map(|(values, errors)| Reconstructions { values, errors }),
         mistakes: &mistakes,
         test: dataset.test.view(),
         image: dataset.image,
@@ -93,6 +102,13 @@ fn headline(finished: &Finished<'_>) -> Vec<(String, String)> {
     let mut figures = Vec::new();
     if let Some(confusion) = finished.confusion {
         figures.push(("test accuracy".into(), percent(confusion.accuracy)));
+    }
+    if let Some(found) = finished.reconstruction {
+        let errors = found.test.unwrap_or(found.train);
+        let rows = if found.test.is_some() { "test" } else { "training" };
+        figures.push((format!("{rows} error"), format!("{:.4}", errors.mse)));
+        figures.push(("error of the mean row".into(), format!("{:.4}", errors.baseline_mse)));
+        figures.push(("numbers of a code".into(), thousands(found.code)));
     }
     if let Some(accuracy) = history.best_accuracy() {
         figures.push(("validation accuracy".into(), percent(accuracy)));

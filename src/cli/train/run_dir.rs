@@ -13,6 +13,13 @@ const RUNS: &str = "runs";
 pub(in crate::cli) struct RunDir(PathBuf);
 
 impl RunDir {
+    /// What [`RunDir::create`] would make now: nothing is written.
+    pub(super) fn planned(path: Option<&Path>, name: &str) -> Self {
+        let numbered = |number| Path::new(RUNS).join(format!("{name}-{number}"));
+        let free = || (1..).map(numbered).find(|path| !path.exists()).unwrap_or_default();
+        Self(path.map_or_else(free, Path::to_owned))
+    }
+
     /// `path`, or the next free runs/NAME-N.
     pub(in crate::cli) fn create(path: Option<&Path>, name: &str) -> Result<Self> {
         if let Some(path) = path {
@@ -88,7 +95,7 @@ impl RunDir {
                 epoch.step,
                 epoch.learning_rate,
                 epoch.train_loss,
-                epoch.train_accuracy,
+                optional(epoch.train_accuracy),
                 optional(epoch.val_loss),
                 optional(epoch.val_accuracy),
                 epoch.seconds

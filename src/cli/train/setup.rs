@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::origin::Origin;
 use super::{Kind, Notes, Parts, TrainOptions, WATCHED};
 use crate::cli::args::{DataArgs, DeviceArgs};
 use crate::data::Dataset;
 use crate::data::preprocess::Columns;
 use crate::device::Device;
 use crate::error::Result;
-use crate::nn::checkpoint::Model;
 use crate::nn::feed::Feed;
 use crate::nn::solver::{Ended, Epoch, Event, Solver};
 
@@ -29,31 +29,18 @@ pub(in crate::cli) struct Setup {
 }
 
 impl Setup {
-    /// What the command line says, the file where it says nothing, and the defaults of the model where neither does.
+    /// What the command line says, the file where it says nothing, and where neither does what the net to start from asks for, or the
+    /// defaults of the model.
     pub(in crate::cli) fn notes(&self, model: Kind, dataset: &Dataset) -> Result<Notes> {
         let file = self.config.as_deref().map(TrainOptions::read).transpose()?.unwrap_or_default();
-        let options = self.options.clone().or(file).or(model.defaults(dataset));
+        let options = self.options.clone().or(file);
+        // Other models take none, which the check below says.
+        let origin = if model == Kind::Mlp { Origin::of(&options)? } else { None };
+        let inherited = origin.as_ref().map(Origin::defaults).unwrap_or_default();
+        let options = options.or(inherited).or(model.defaults(dataset));
         options.check(model)?;
-        Ok(Notes { model, data: self.data.clone(), options, overfit_batches: None })
-    }
-}
-
-impl Notes {
-    /// What is done to a net's inputs, learned from the rows of `parts` for training.
-    pub(in crate::cli) fn columns(&self, parts: &Parts) -> Columns {
-        self.options.preprocessing().learn(parts.train.view())
-    }
-
-    /// The model before its first step.
-    pub(in crate::cli) fn model(
-        &self,
-        device: &Device,
-        dataset: &Dataset,
-        parts: &Parts,
-        columns: Columns,
-    ) -> Result<Model> {
-        let net = self.net(device, dataset, &parts.train_labels)?;
-        Ok(Model { net, columns, classes: dataset.classes.clone(), image: dataset.image })
+        let start = origin.map(|origin| origin.facts(&options));
+        Ok(Notes { model, data: self.data.clone(), options, overfit_batches: None, start })
     }
 }
 
@@ -75,15 +62,21 @@ impl<'a> Feeds<'a> {
         let Parts { train, train_labels, validation, validation_labels } = parts;
         let watched = train.len().min(WATCHED);
         let feed = |rows, labels| Feed::new(device, rows, labels, columns, memory_limit);
+        let labels = train_labels.as_deref();
         let validation = match validation.is_empty() {
             true => None,
-            false => Some(feed(validation.view(), validation_labels)?),
+            false => Some(feed(validation.view(), validation_labels.as_deref())?),
         };
         Ok(Self {
-            train: feed(train.view(), train_labels)?,
-            watched: feed(train.view().range(0..watched), &train_labels[..watched])?,
+            train: feed(train.view(), labels)?,
+            watched: feed(train.view().range(0..watched), labels.map(|labels| &labels[..watched]))?,
             validation,
         })
+    }
+
+    /// Batches of an epoch.
+    pub(super) fn per_epoch(&self, solver: &Solver) -> u64 {
+        self.train.batches(solver.training().batch_size)
     }
 
     /// [`Solver::run`] on these rows.

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::Kind;
+use super::origin::Start;
+use super::reconstruction::Reconstruction;
+use super::verification::Verification;
 use crate::cli::args::name_of;
 use crate::cli::summary::{DataFacts, DeviceFacts, mebibytes, thousands};
 use crate::nn::solver::Ended;
@@ -31,6 +34,8 @@ pub(super) struct TrainSummary {
     pub(super) model: Kind,
     pub(super) objective: String,
     pub(super) parameters: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) init_from: Option<Start>,
     pub(super) epochs: usize,
     pub(super) best_epoch: u64,
     pub(super) ended: Ended,
@@ -39,6 +44,10 @@ pub(super) struct TrainSummary {
     pub(super) train_loss: Option<f64>,
     pub(super) val_accuracy: Option<f64>,
     pub(super) test_accuracy: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reconstruction: Option<Reconstruction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) verification: Option<Verification>,
     pub(super) seconds: Seconds,
     pub(super) dispatches_per_step: f64,
     pub(super) peak_memory_bytes: Option<u64>,
@@ -58,6 +67,7 @@ impl TrainSummary {
         );
         text += &format!("device     {} · {}\n", self.device.name, self.device.why);
         text += &format!("model      {}, {} parameters\n", name_of(self.model), thousands(self.parameters));
+        text += &self.init_from.as_ref().map(Start::text).unwrap_or_default();
         text += &format!("objective  {}\n", self.objective);
         let ended = match self.ended {
             Ended::Epochs => "",
@@ -75,6 +85,8 @@ impl TrainSummary {
         if !accuracies.is_empty() {
             text += &format!("accuracy   {}\n", accuracies.join(" · "));
         }
+        text += &self.reconstruction.as_ref().map(|it| it.text(self.best_epoch)).unwrap_or_default();
+        text += &self.verification.as_ref().map(Verification::text).unwrap_or_default();
         let Seconds { load, upload, train, evaluate, report, total } = self.seconds;
         text += &format!(
             "seconds    load {load:.2} · upload {upload:.2} · train {train:.2} · evaluate {evaluate:.2} · report {report:.2} · total \

@@ -39,6 +39,10 @@ fn architecture(name: &str) -> Option<(&'static str, Architecture)> {
         "fully_connected_net_tanh" => {
             ("fully_connected_net_tanh", Architecture { activation: Activation::Tanh, ..net(&[6, 5, 6]) })
         }
+        "autoencoder" => {
+            let net = Architecture::autoencoder(FEATURES, &[6, 3]);
+            ("autoencoder", Architecture { reg: REG, activation: Activation::Tanh, ..net })
+        }
         _ => return None,
     })
 }
@@ -52,6 +56,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
         "fully_connected_net",
         "fully_connected_net_layernorm",
         "fully_connected_net_tanh",
+        "autoencoder",
     ]
     .into_iter()
 }
@@ -63,13 +68,15 @@ pub(super) fn problem(name: &str, seed: u64) -> Option<Result<Problem>> {
 
 /// A net like this one with few neurons, whose every derivative can be checked, and with a penalty that shows.
 pub(super) fn small(architecture: &Architecture, seed: u64) -> Problem {
-    let classes = architecture.classes.min(CLASSES);
+    let inputs = architecture.inputs.min(FEATURES);
+    let labelled = architecture.objective.of_labels();
+    let outputs = if labelled { architecture.outputs.min(CLASSES) } else { inputs };
     let weights = architecture.class_weights.as_ref();
     let small = Architecture {
-        inputs: architecture.inputs.min(FEATURES),
+        inputs,
         hidden: architecture.hidden.iter().map(|&width| width.min(6)).collect(),
-        classes,
-        class_weights: weights.map(|weights| weights.iter().copied().take(classes).collect()),
+        outputs,
+        class_weights: weights.map(|weights| weights.iter().copied().take(outputs).collect()),
         reg: REG,
         ..architecture.clone()
     };
@@ -101,9 +108,10 @@ fn of(name: &'static str, evaluated: Architecture, differentiated: Architecture,
     });
     let inputs: Vec<_> = inputs.collect();
     let names: Vec<_> = inputs.iter().map(|input| input.name.clone()).collect();
-    let (features, classes) = (evaluated.inputs, evaluated.classes);
+    let (features, outputs) = (evaluated.inputs, evaluated.outputs);
+    let labelled = evaluated.objective.of_labels();
     let x = normals(&mut random, SAMPLES * features);
-    let y: Vec<_> = (0..SAMPLES).map(|i| (i * 7 % classes) as u32).collect();
+    let y: Vec<_> = (0..SAMPLES).map(|i| (i * 7 % outputs) as u32).collect();
     let chain = match evaluated.normalization {
         Normalization::None => Chain::Plain,
         _ => Chain::Normalized,
@@ -113,7 +121,8 @@ fn of(name: &'static str, evaluated: Architecture, differentiated: Architecture,
         let named = names.iter().cloned().zip(tensors.iter().cloned()).collect();
         let net = FullyConnectedNet::from_parameters(architecture.clone(), named)?;
         let x = Tensor::from_f64(&device, &[SAMPLES, features], &x)?;
-        Ok::<_, crate::Error>((net, x, Tensor::from_u32(&device, &[SAMPLES], &y)?))
+        let y = if labelled { Tensor::from_u32(&device, &[SAMPLES], &y)? } else { x.clone() };
+        Ok::<_, crate::Error>((net, x, y))
     };
     let same = net.clone();
     Problem {

@@ -68,7 +68,7 @@ pub(super) fn accuracy(run: &Run<'_>) -> Option<Chart> {
         let point = |epoch: &EpochPoint| Some((epoch.epoch as f64, 100.0 * accuracy(epoch)?));
         Line { name: name.into(), points: pick(run.epochs, point), faint: false }
     };
-    let training = line("training", |epoch| Some(epoch.train_accuracy));
+    let training = line("training", |epoch| epoch.train_accuracy);
     let validation = line("validation", |epoch| epoch.val_accuracy);
     let (_, last) = ends(&training)?;
     let mut summary = format!("After the last epoch {} of the training rows are right", share(last));

@@ -6,7 +6,14 @@ const IMAGE: ImageShape = ImageShape { channels: 1, height: 2, width: 2 };
 
 fn epoch(epoch: usize, val_accuracy: Option<f64>) -> EpochPoint {
     let val_loss = val_accuracy.map(|accuracy| 1.0 - accuracy);
-    EpochPoint { epoch, step: 30 * epoch, train_loss: 0.5, val_loss, train_accuracy: 0.75, val_accuracy }
+    EpochPoint {
+        epoch,
+        step: 30 * epoch,
+        train_loss: 0.5,
+        val_loss,
+        train_accuracy: Some(0.75),
+        val_accuracy,
+    }
 }
 
 fn pair(name: &str, value: &str) -> (String, String) {
@@ -26,6 +33,7 @@ fn bare<'a>() -> Run<'a> {
         confusion: None,
         classes: &[],
         filters: None,
+        reconstructions: None,
         mistakes: &[],
         test,
         image: None,
