@@ -17,6 +17,7 @@
 //          sums, 64 values of 8 rows.
 // tree     COLUMNS = LANES = 16, for GPUs: 16 columns of a row are 64 bytes, whole sectors of a cache line; the 16 sums of a column meet in
 //          1 KiB of workgroup memory, in a fixed order. About 32 registers: 8 workgroups fill a multiprocessor of 2,048 threads.
+// Sums are made in blocks of rows, so that a chain of roundings stays within the bound that tolerance.rs allows, equal terms or not.
 // Rows come four a round, with addresses held inside the matrix, so that four loads are under way at once.
 //
 // Constants: VECTOR (1: a value is four neighbouring columns, of a matrix whose rows are whole vectors; 0: it is one column), COLUMNS
@@ -28,6 +29,8 @@ struct Params {
     values: u32,
     // Rows of a workgroup of `test`.
     block: u32,
+    // Rows of a block of a sum, a multiple of the rows of a round.
+    chain: u32,
     // Rows to divide by: 1 where there are none.
     n: f32,
     epsilon: f32,
@@ -84,6 +87,9 @@ fn term(row: u32, value: Value) -> Value {
     return select(ZERO, value, row < params.rows);
 }
 
+// Where the block of a sum ends whose first row is `start`.
+fn block_end(start: u32) -> u32 { return min(start + params.chain, params.rows); }
+
 var<workgroup> partial: array<Value, GROUP>;
 
 // The sum of `value` over the lanes of a column, for all of them, by a tree of fixed order. Uniform control flow.
@@ -116,15 +122,23 @@ struct Moments {
 // Normalises a column by its own moments and returns them.
 fn normalize(at: Place, local: u32) -> Moments {
     var sum = ZERO;
-    for (var row = at.lane; row < params.rows; row += 4u * LANES) {
-        sum += (x_term(row, at) + x_term(row + LANES, at))
-            + (x_term(row + 2u * LANES, at) + x_term(row + 3u * LANES, at));
+    for (var start = at.lane; start < params.rows; start += params.chain) {
+        var part = ZERO;
+        for (var row = start; row < block_end(start); row += 4u * LANES) {
+            part += (x_term(row, at) + x_term(row + LANES, at))
+                + (x_term(row + 2u * LANES, at) + x_term(row + 3u * LANES, at));
+        }
+        sum += part;
     }
     let mean = total(local, sum) / params.n;
     sum = ZERO;
-    for (var row = at.lane; row < params.rows; row += 4u * LANES) {
-        sum += (square_term(row, at, mean) + square_term(row + LANES, at, mean))
-            + (square_term(row + 2u * LANES, at, mean) + square_term(row + 3u * LANES, at, mean));
+    for (var start = at.lane; start < params.rows; start += params.chain) {
+        var part = ZERO;
+        for (var row = start; row < block_end(start); row += 4u * LANES) {
+            part += (square_term(row, at, mean) + square_term(row + LANES, at, mean))
+                + (square_term(row + 2u * LANES, at, mean) + square_term(row + 3u * LANES, at, mean));
+        }
+        sum += part;
     }
     let variance = total(local, sum) / params.n;
     let inverse = inverseSqrt(variance + params.epsilon);
@@ -210,12 +224,17 @@ fn pair_term(row: u32, at: Place, mean: Value, inverse: Value) -> Pair {
 
 fn pair_sum(at: Place, local: u32, mean: Value, inverse: Value) -> Pair {
     var sum = Pair(ZERO, ZERO);
-    for (var row = at.lane; row < params.rows; row += 4u * LANES) {
-        //! unroll i 0..4
-        let pair_$i = pair_term(row + $i * LANES, at, mean, inverse);
-        //! end
-        sum.first += (pair_0.first + pair_1.first) + (pair_2.first + pair_3.first);
-        sum.second += (pair_0.second + pair_1.second) + (pair_2.second + pair_3.second);
+    for (var start = at.lane; start < params.rows; start += params.chain) {
+        var part = Pair(ZERO, ZERO);
+        for (var row = start; row < block_end(start); row += 4u * LANES) {
+            //! unroll i 0..4
+            let pair_$i = pair_term(row + $i * LANES, at, mean, inverse);
+            //! end
+            part.first += (pair_0.first + pair_1.first) + (pair_2.first + pair_3.first);
+            part.second += (pair_0.second + pair_1.second) + (pair_2.second + pair_3.second);
+        }
+        sum.first += part.first;
+        sum.second += part.second;
     }
     return Pair(total(local, sum.first), total(local, sum.second));
 }
@@ -276,15 +295,23 @@ fn backward_graph(
     var along = ZERO;
     var flow = ZERO;
     var centred = ZERO;
-    for (var row = at.lane; row < params.rows; row += 2u * LANES) {
-        //! unroll i 0..2
-        let row_$i = row + $i * LANES;
-        let centred_$i = x[address(row_$i, at.column)] - mean;
-        let flow_$i = dout[address(row_$i, at.column)] * gamma[at.column];
-        //! end
-        along += term(row_0, flow_0 * centred_0) + term(row_1, flow_1 * centred_1);
-        flow += term(row_0, flow_0) + term(row_1, flow_1);
-        centred += term(row_0, centred_0) + term(row_1, centred_1);
+    for (var start = at.lane; start < params.rows; start += params.chain) {
+        var part_along = ZERO;
+        var part_flow = ZERO;
+        var part_centred = ZERO;
+        for (var row = start; row < block_end(start); row += 2u * LANES) {
+            //! unroll i 0..2
+            let row_$i = row + $i * LANES;
+            let centred_$i = x[address(row_$i, at.column)] - mean;
+            let flow_$i = dout[address(row_$i, at.column)] * gamma[at.column];
+            //! end
+            part_along += term(row_0, flow_0 * centred_0) + term(row_1, flow_1 * centred_1);
+            part_flow += term(row_0, flow_0) + term(row_1, flow_1);
+            part_centred += term(row_0, centred_0) + term(row_1, centred_1);
+        }
+        along += part_along;
+        flow += part_flow;
+        centred += part_centred;
     }
     along = total(local, along);
     flow = total(local, flow);

@@ -13,6 +13,7 @@
 // tree    for GPUs: LANES invocations share a row, 256 or, where it has no more than 256 values, 32, and 8 rows a workgroup; in
 //         backward_columns 16 lanes go down 16 values' columns. The lanes' sums meet in 1 KiB (rows) or at most 4 KiB (columns) of workgroup
 //         memory, in a fixed order. About 32 registers: 8 workgroups of 256 fill a multiprocessor of 2,048 threads.
+// Sums are made in blocks, so that a chain of roundings stays within the bound that tolerance.rs allows, equal terms or not.
 // Values and rows come four a round, with addresses held inside the matrix, so that four loads are under way at once.
 //
 // Constants: VECTOR (1: a value is four neighbouring columns, of a matrix whose rows are whole vectors; 0: it is one column), ITEMS (rows
@@ -23,6 +24,8 @@ struct Params {
     // In a row.
     values: u32,
     // Columns to divide by: 1 where there are none.
+    // Values, or rows, of a block of a sum, a multiple of those of a round.
+    chain: u32,
     n: f32,
     epsilon: f32,
 }
@@ -109,14 +112,22 @@ fn forward(
 ) {
     let at = row_place(linear_index(group, groups), local);
     var sum = ZERO;
-    for (var i = at.lane; i < params.values; i += 4u * LANES) {
-        sum += (x_term(at, i) + x_term(at, i + LANES)) + (x_term(at, i + 2u * LANES) + x_term(at, i + 3u * LANES));
+    for (var start = at.lane; start < params.values; start += params.chain) {
+        var part = ZERO;
+        for (var i = start; i < min(start + params.chain, params.values); i += 4u * LANES) {
+            part += (x_term(at, i) + x_term(at, i + LANES)) + (x_term(at, i + 2u * LANES) + x_term(at, i + 3u * LANES));
+        }
+        sum += part;
     }
     let mean = row_total(local, folded(sum)) / params.n;
     sum = ZERO;
-    for (var i = at.lane; i < params.values; i += 4u * LANES) {
-        sum += (square_term(at, i, mean) + square_term(at, i + LANES, mean))
-            + (square_term(at, i + 2u * LANES, mean) + square_term(at, i + 3u * LANES, mean));
+    for (var start = at.lane; start < params.values; start += params.chain) {
+        var part = ZERO;
+        for (var i = start; i < min(start + params.chain, params.values); i += 4u * LANES) {
+            part += (square_term(at, i, mean) + square_term(at, i + LANES, mean))
+                + (square_term(at, i + 2u * LANES, mean) + square_term(at, i + 3u * LANES, mean));
+        }
+        sum += part;
     }
     let inverse = inverseSqrt(row_total(local, folded(sum)) / params.n + params.epsilon);
     if !at.inside { return; }
@@ -160,8 +171,12 @@ fn backward_rows(
     let mean = kept[at.item];
     let inverse = kept[params.rows + at.item];
     var sums = Pair(ZERO, ZERO);
-    for (var i = at.lane; i < params.values; i += 2u * LANES) {
-        sums = sum_of(sums, sum_of(flow_term(at, i, mean, inverse), flow_term(at, i + LANES, mean, inverse)));
+    for (var start = at.lane; start < params.values; start += params.chain) {
+        var part = Pair(ZERO, ZERO);
+        for (var i = start; i < min(start + params.chain, params.values); i += 2u * LANES) {
+            part = sum_of(part, sum_of(flow_term(at, i, mean, inverse), flow_term(at, i + LANES, mean, inverse)));
+        }
+        sums = sum_of(sums, part);
     }
     let sum = row_total(local, folded(sums.first));
     let along = row_total(local, folded(sums.second));
@@ -214,10 +229,14 @@ fn backward_columns(
     let value = linear_index(group, groups) * ITEMS + local % ITEMS;
     let at = Place(min(value, params.values - 1u), local / ITEMS, value < params.values);
     var sums = Pair(ZERO, ZERO);
-    for (var row = at.lane; row < params.rows; row += 4u * LANES) {
-        let early = sum_of(column_term(row, at), column_term(row + LANES, at));
-        let late = sum_of(column_term(row + 2u * LANES, at), column_term(row + 3u * LANES, at));
-        sums = sum_of(sums, sum_of(early, late));
+    for (var start = at.lane; start < params.rows; start += params.chain) {
+        var part = Pair(ZERO, ZERO);
+        for (var row = start; row < min(start + params.chain, params.rows); row += 4u * LANES) {
+            let early = sum_of(column_term(row, at), column_term(row + LANES, at));
+            let late = sum_of(column_term(row + 2u * LANES, at), column_term(row + 3u * LANES, at));
+            part = sum_of(part, sum_of(early, late));
+        }
+        sums = sum_of(sums, part);
     }
     let along = column_total(local, sums.first);
     let sum = column_total(local, sums.second);

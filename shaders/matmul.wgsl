@@ -11,6 +11,9 @@
 // through broadcasts. GROUP: invocations of a workgroup of `registers`, LANES where SHARED. ROWS, COLUMNS: the tile of `registers`,
 // multiples of 4 LANES. TILE_M, TILE_N, DEPTH: the tile of `tiles`, multiples of 64, and how much of k is in workgroup memory.
 //
+// Sums are made in blocks of params.block along k, and the blocks added one after the other: a chain of k roundings would pass the bound
+// that tolerance.rs allows where terms are equal, and a chain of block + k / block cannot.
+//
 // registers: for software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a
 //   tile of C; each lane loads its share of the rows of A once and broadcasts it. 64 x 64 by 8 lanes: a step of 4 in k takes 16 vector
 //   loads a lane for 8192 FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and
@@ -30,6 +33,8 @@ struct Params {
     c_batch: u32,
     // Elements from one row of C to the next.
     c_row: u32,
+    // Terms of a block: a multiple of 4, and of DEPTH in `tiles`.
+    block: u32,
     alpha: f32,
     lowest: f32,
     slope: f32,
@@ -160,12 +165,15 @@ fn registers(
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
     //! unroll l 0..LANES
+    var total_$u_$w_$l_$v = vec4<f32>();
     var sum_$u_$w_$l_$v = vec4<f32>();
     //! end
     //! end
     //! end
     //! end
-    for (var p = 0u; p < params.k; p += 4u) {
+    for (var start = 0u; start < params.k; start += params.block) {
+    let stop = min(start + params.block, params.k);
+    for (var p = start; p < stop; p += 4u) {
         //! unroll u 0..ROWS/LANES/4
         var a_$u = mat4x4<f32>(
             //! unroll w 0..4
@@ -211,6 +219,17 @@ fn registers(
         //! end
         //! end
     }
+    //! unroll u 0..ROWS/LANES/4
+    //! unroll w 0..4
+    //! unroll l 0..LANES
+    //! unroll v 0..COLUMNS/LANES/4
+    total_$u_$w_$l_$v += sum_$u_$w_$l_$v;
+    sum_$u_$w_$l_$v = vec4<f32>();
+    //! end
+    //! end
+    //! end
+    //! end
+    }
     //! unroll v 0..COLUMNS/LANES/4
     let column_$v = tile.column + (LANES * $v + lane) * 4u;
     let terms_$v = column_terms(column_$v);
@@ -222,7 +241,7 @@ fn registers(
         let row = tile.row + select((4u * $u + $w) * LANES + $l, (LANES * $u + $l) * 4u + $w, A_T == 1u);
         let term = row_term(row);
         //! unroll v 0..COLUMNS/LANES/4
-        store(tile.batch, row, column_$v, sum_$u_$w_$l_$v, term, terms_$v);
+        store(tile.batch, row, column_$v, total_$u_$w_$l_$v, term, terms_$v);
         //! end
     }
     //! end
@@ -238,10 +257,11 @@ const B_LINE: u32 = TILE_N + 4u;
 var<workgroup> a_chunk: array<f32, DEPTH * A_LINE>;
 var<workgroup> b_chunk: array<f32, DEPTH * B_LINE>;
 
-// 16 x 16 invocations, each with TILE_M/16 x TILE_N/16 sums. On paper, for 128 x 128 and DEPTH = 8: 8,448 bytes of workgroup memory; a
-// chunk loads 2 * 128 * 8 values from device memory for 128 * 128 * 8 * 2 FLOPs, 32 a byte, and a step 16 values from workgroup memory for
-// 128 FLOPs, 2 a byte; 64 sums + 16 operands + about 20 registers, so that two workgroups of 256 fill a 64 Ki register file to 78 %.
-// 64 x 64 makes four times the workgroups of a small C and keeps a large GPU occupied. Rows in workgroup memory are 4 values longer than
+// 16 x 16 invocations, each with TILE_M/16 x TILE_N/16 sums and as many totals. On paper, for 128 x 64 and DEPTH = 8: 6,400 bytes of
+// workgroup memory; a chunk loads 192 * 8 values from device memory for 128 * 64 * 8 * 2 FLOPs, 21 a byte, and a step 12 values from
+// workgroup memory for 64 FLOPs, 1.3 a byte; 32 sums + 32 totals + 12 operands + about 20 registers, so that two workgroups of 256 fill a
+// 64 Ki register file to 75 %. (128 x 128 would need 164 registers and leave one.)
+// 64 x 64 makes twice the workgroups of a small C and keeps a large GPU occupied. Rows in workgroup memory are 4 values longer than
 // needed, or the eight values of a row that neighbouring invocations store would meet in one bank.
 @compute @workgroup_size(16, 16)
 fn tiles(
@@ -258,6 +278,7 @@ fn tiles(
     //! unroll i 0..TILE_M/64
     //! unroll r 0..4
     //! unroll j 0..TILE_N/64
+    var total_$i_$r_$j = vec4<f32>();
     var sum_$i_$r_$j = vec4<f32>();
     //! end
     //! end
@@ -300,6 +321,16 @@ fn tiles(
             //! end
         }
         workgroupBarrier();
+        if (start + DEPTH) % params.block == 0u {
+            //! unroll i 0..TILE_M/64
+            //! unroll r 0..4
+            //! unroll j 0..TILE_N/64
+            total_$i_$r_$j += sum_$i_$r_$j;
+            sum_$i_$r_$j = vec4<f32>();
+            //! end
+            //! end
+            //! end
+        }
     }
     if index >= params.tiles { return; }
     //! unroll j 0..TILE_N/64
@@ -312,7 +343,7 @@ fn tiles(
         let row = tile.row + 64u * $i + 4u * id.y + $r;
         let term = row_term(row);
         //! unroll j 0..TILE_N/64
-        store(tile.batch, row, column_$j, sum_$i_$r_$j, term, terms_$j);
+        store(tile.batch, row, column_$j, total_$i_$r_$j + sum_$i_$r_$j, term, terms_$j);
         //! end
     }
     //! end

@@ -2,7 +2,8 @@
 //
 // 4 bytes and 1 FLOP per element (moments: twice, the second time from cache where a line fits), so memory decides. An invocation has 4
 // accumulators side by side: of one row, which it joins at the end, or of 4 columns. Moments take two sweeps, the sum and the squares
-// around the mean, because E[x^2] - mean^2 cancels. Long lines are cut into chunks, whose results `combine` joins in order, so the same
+// around the mean, because E[x^2] - mean^2 cancels. An accumulator adds in blocks, so that a chain of roundings stays within the bound that
+// tolerance.rs allows, equal terms or not. Long lines are cut into chunks, whose results `combine` joins in order, so the same
 // input gives the same bits.
 //
 // rows     TEAM = 1: an invocation has a row: for software adapters, and for rows so short that a workgroup would idle.
@@ -28,6 +29,8 @@ struct Params {
     length: u32,
     chunk: u32,
     chunks: u32,
+    // Elements that an accumulator takes in one chain, a multiple of 4; in `combine`, chunks.
+    block: u32,
 }
 
 //! unroll x 0..ALIGNED
@@ -126,12 +129,17 @@ const LANES: vec4<u32> = vec4<u32>(0u, 1u, 2u, 3u);
 fn sweep_row(row: u32, begin: u32, end: u32, stride: u32, shift: vec4<f32>, squares: bool) -> State {
     var state = none();
     var at = begin;
-    for (; at + 3u * stride + 4u <= end; at += 4u * stride) {
+    while at + 4u <= end {
+        let stop = min(end, at + params.block * stride);
+        var part = none();
+        for (; at + 3u * stride + 4u <= stop; at += 4u * stride) {
 //! unroll i 0..4
-        state = take(state, load(row, at + $i * stride), vec4(at + $i * stride) + LANES, shift, squares);
+            part = take(part, load(row, at + $i * stride), vec4(at + $i * stride) + LANES, shift, squares);
 //! end
+        }
+        for (; at + 4u <= stop; at += stride) { part = take(part, load(row, at), vec4(at) + LANES, shift, squares); }
+        state = merge(state, part);
     }
-    for (; at + 4u <= end; at += stride) { state = take(state, load(row, at), vec4(at) + LANES, shift, squares); }
     if at < end {
         // The end of a row that is no multiple of 4: an element of its own in each accumulator, or none.
         let values = load(row, at);
@@ -145,12 +153,17 @@ fn sweep_row(row: u32, begin: u32, end: u32, stride: u32, shift: vec4<f32>, squa
 fn sweep_columns(column: u32, begin: u32, end: u32, stride: u32, shift: vec4<f32>, squares: bool) -> State {
     var state = none();
     var row = begin;
-    for (; row + 3u * stride < end; row += 4u * stride) {
+    while row < end {
+        let stop = min(end, row + params.block * stride);
+        var part = none();
+        for (; row + 3u * stride < stop; row += 4u * stride) {
 //! unroll i 0..4
-        state = take(state, load(row + $i * stride, column), vec4(row + $i * stride), shift, squares);
+            part = take(part, load(row + $i * stride, column), vec4(row + $i * stride), shift, squares);
 //! end
+        }
+        for (; row < stop; row += stride) { part = take(part, load(row, column), vec4(row), shift, squares); }
+        state = merge(state, part);
     }
-    for (; row < end; row += stride) { state = take(state, load(row, column), vec4(row), shift, squares); }
     return state;
 }
 
@@ -243,25 +256,40 @@ fn combine(
     if line >= params.lines { return; }
     var sum = 0.0;
     var mean = 0.0;
+    // Of a block.
+    var part = 0.0;
     var best = vec2(0u);
     for (var chunk = 0u; chunk < params.chunks; chunk++) {
         let at = chunk * params.lines + line;
         let count = f32(min(params.chunk, params.length - chunk * params.chunk));
         switch KIND {
-            case 0u: { sum += bitcast<f32>(x[at]); }
-            case 1u: { mean += bitcast<f32>(x[at]) * (count / f32(params.length)); }
+            case 0u: { part += bitcast<f32>(x[at]); }
+            case 1u: { part += bitcast<f32>(x[at]) * (count / f32(params.length)); }
             // Later chunks have later elements: a tie stays with the earlier.
             case 2u: { best.x = max(best.x, x[at]); }
             default: { if x[at] > best.x { best = vec2(x[at], others[at]); } }
         }
+        if (chunk + 1u) % params.block == 0u {
+            sum += part;
+            part = 0.0;
+        }
     }
+    sum += part;
     if KIND == 1u {
+        mean = sum;
+        sum = 0.0;
+        part = 0.0;
         for (var chunk = 0u; chunk < params.chunks; chunk++) {
             let at = chunk * params.lines + line;
             let count = f32(min(params.chunk, params.length - chunk * params.chunk));
             let apart = bitcast<f32>(x[at]) - mean;
-            sum += bitcast<f32>(others[at]) + count * apart * apart;
+            part += bitcast<f32>(others[at]) + count * apart * apart;
+            if (chunk + 1u) % params.block == 0u {
+                sum += part;
+                part = 0.0;
+            }
         }
+        sum += part;
         best = bitcast<vec2<u32>>(vec2(mean, sum));
     }
     if KIND == 0u { best.x = bitcast<u32>(sum); }

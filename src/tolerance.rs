@@ -3,8 +3,9 @@
 //! A definition (`src/reference`) is written once, over any [`Real`]. With `f64` it gives the values. With [`Tracked`] the same loops give
 //! every value together with a bound on what 32-bit arithmetic may make of it: a running error analysis (Higham 2002, "Accuracy and
 //! Stability of Numerical Algorithms", §3.3), in which each operation passes on the errors of its operands and adds its own. A sum of n
-//! terms adds the probabilistic √n of Higham & Mary (2019, "A new approach to probabilistic rounding error analysis") under the
-//! proven n, times ε·Σ|terms|, whatever the order in which it was added; roots, quotients and exponentials add what WGSL's accuracy table
+//! terms adds (3 + √n)·ε·Σ|terms|, at most n·ε·Σ|terms|: the probable growth of independent roundings (Higham & Mary 2019, "A new approach
+//! to probabilistic rounding error analysis"), and the proven one of kernels that add in blocks of about √n terms ([`block`]), as
+//! products, sums, moments and normalisations do. Roots, quotients and exponentials add what WGSL's accuracy table
 //! allows a driver (specification §15.7.4). So nobody chooses a tolerance: the formula decides.
 
 use std::iter::Sum;
@@ -273,17 +274,37 @@ pub fn largest_error(got: &[f64], want: &[f64], scale: &[f64]) -> f64 {
     if share.is_nan() { f64::INFINITY } else { share }
 }
 
+/// How many of `terms` terms a kernel adds in one chain before the sum joins a total: a multiple of `step`, at least that.
+///
+/// A sum of n terms is allowed (3 + √n)·ε·Σ|terms| = (6 + 2√n)·u·Σ|terms| with the unit roundoff u = ε/2. In a chain a term passes through up
+/// to n roundings, and where terms are equal these do not cancel: the error then grows like n·u/2 (Higham 2002, §4.2; √n holds for
+/// roundings that are independent, Higham & Mary 2019). In blocks of B a term passes through at most B + ⌈n/B⌉ − 1 of them, and to first
+/// order the error is at most that times u·Σ|terms|, whatever the terms are (Higham 2002, §4.2; Blanchard, Higham & Mary 2020, "A class of
+/// fast and accurate summation algorithms"). With B near √n this is what is allowed: the bound is proven, not probable. The largest such
+/// B is the fastest: here B + n/B ≤ 4 + 2√n, which leaves two roundings for what else a kernel does.
+pub fn block(terms: usize, step: usize) -> usize {
+    largest_block(terms, step, 4.0)
+}
+
+/// [`block`] for a sum of products: these are allowed ε = 2u of their own. B + n/B ≤ 7 + 2√n leaves one rounding for the product where it is
+/// not fused with the addition.
+pub fn product_block(terms: usize, step: usize) -> usize {
+    largest_block(terms, step, 7.0)
+}
+
+/// The largest B with B + n/B ≤ spare + 2√n, that is (√B − √(n/B))² ≤ spare, in whole steps.
+fn largest_block(terms: usize, step: usize, spare: f64) -> usize {
+    let root = (spare.sqrt() + (spare + 4.0 * (terms as f64).sqrt()).sqrt()) / 2.0;
+    let step = step.max(1);
+    ((root * root) as usize / step * step).max(step)
+}
+
 /// How many times wider the proven bound n·ε·Σ|terms| of a sum of n terms is than the probabilistic one that [`Tracked`] allows. The latter
-/// takes roundings for independent. Sums over the rows of real data are no such thing: a background pixel adds the same number row
-/// after row, and every rounding of it goes the same way.
+/// takes roundings for independent where a sum is one chain. Sums over the rows of real data are no such thing: a background pixel adds the
+/// same number row after row, and every rounding of it goes the same way.
 pub fn proven_over_probable(n: usize) -> f64 {
     let n = (n as f64).max(1.0);
     n / (3.0 + n.sqrt()).min(n)
-}
-
-/// How far a sum in 64 bit may be off whose terms have this size together: a few roundings, its own and those of its terms.
-pub fn rounding_of_sum(size: f64) -> f64 {
-    4.0 * f64::EPSILON * size.abs()
 }
 
 /// The course's relative error of two numbers: |x − y| / max(1e-8, |x| + |y|).
@@ -392,6 +413,20 @@ mod tests {
         assert_eq!(of(1), 0.0);
         approx::assert_relative_eq!(of(10_000), 103.0, max_relative = 1e-9);
         assert!((1..200).all(|n| of(n) <= n as f64 + 1e-9));
+    }
+
+    #[test]
+    fn the_chains_of_a_blocked_sum_are_within_what_a_sum_is_allowed() {
+        for step in [1, 4, 8] {
+            for n in (1..70_000).chain([1 << 20, 1 << 24]) {
+                let roundings = |block: usize| (block.min(n) + n.div_ceil(block) - 1) as f64;
+                let allowed = 2.0 * (3.0 + (n as f64).sqrt()).min(n as f64);
+                let [block, of_products] = [block(n, step), product_block(n, step)];
+                assert!(block.is_multiple_of(step) && roundings(block) <= allowed, "{n}: {block}");
+                // A product that is not fused is rounded once more, and allowed two.
+                assert!(roundings(of_products) + 1.0 <= allowed + 2.0, "{n}: {of_products}");
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
-use super::columns::{BLOCK, Columns, Strip, copied, over_strips, part};
+use super::columns::{Columns, Strip, copied, over_strips, part};
 use crate::reference::batchnorm::{Gradients, Normalized};
+use crate::tolerance::block;
 
 /// Moments of a batch that go into the running ones: [2, D] in place, momentum·old + (1 − momentum)·batch.
 pub struct Running<'a> {
@@ -105,7 +106,7 @@ impl Strip for Train<'_> {
 #[inline(always)]
 fn sum<const W: usize>(rows: &[[f32; W]], term: impl Fn(usize, f32) -> f32) -> [f32; W] {
     let mut total = [0.0; W];
-    for block in rows.chunks(BLOCK) {
+    for block in rows.chunks(block(rows.len(), 1)) {
         let mut sum = [0.0; W];
         for x in block {
             for k in 0..W {
@@ -263,7 +264,8 @@ fn sums<const W: usize>(
     terms: impl Fn(usize, f32, f32) -> [f32; 2],
 ) -> [[f32; W]; 2] {
     let mut totals = [[0.0; W]; 2];
-    for (x, dout) in x.chunks(BLOCK).zip(dout.chunks(BLOCK)) {
+    let rows = block(x.len(), 1);
+    for (x, dout) in x.chunks(rows).zip(dout.chunks(rows)) {
         let [mut left, mut right] = [[0.0; W]; 2];
         for (x, dout) in x.iter().zip(dout) {
             for k in 0..W {

@@ -7,9 +7,6 @@ use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
 
-/// Rows whose sum is taken alone before it joins the total: the error of a sum grows with the length of its chain.
-pub(super) const BLOCK: usize = 128;
-
 /// Work on a strip of `W` columns from `first` on. Must be inlined into the loop that is compiled for the machine's vectors.
 pub(super) trait Strip: Sync {
     /// Does it.

@@ -3,10 +3,9 @@
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
+use super::lanes::{CHAIN, LANES};
 use crate::reference::batchnorm::{Gradients, Normalized};
-
-/// Partial sums of a row, enough to fill the vectors and to hide the latency of an addition.
-const LANES: usize = 32;
+use crate::tolerance::block;
 
 /// The forward pass over x [N, D] with D from `gamma`. Without features the mean and the variance are 0.
 ///
@@ -51,9 +50,21 @@ fn row_statistics(x: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / (squares / n + epsilon).sqrt())
 }
 
-/// Two sums over three rows of one length, in lanes that are added in a fixed order.
+/// Two sums over three rows of one length, in pieces whose error is within what a sum is allowed.
 #[inline(always)]
-fn sums([a, b, c]: [&[f32]; 3], terms: impl Fn(f32, f32, f32) -> [f32; 2]) -> [f32; 2] {
+fn sums([a, b, c]: [&[f32]; 3], terms: impl Fn(f32, f32, f32) -> [f32; 2] + Copy) -> [f32; 2] {
+    let mut totals = [0.0; 2];
+    for ((a, b), c) in a.chunks(CHAIN).zip(b.chunks(CHAIN)).zip(c.chunks(CHAIN)) {
+        let [left, right] = sums_of_piece([a, b, c], terms);
+        totals[0] += left;
+        totals[1] += right;
+    }
+    totals
+}
+
+/// Two sums over pieces of one length, in lanes that are added in a fixed order.
+#[inline(always)]
+fn sums_of_piece([a, b, c]: [&[f32]; 3], terms: impl Fn(f32, f32, f32) -> [f32; 2]) -> [f32; 2] {
     let mut lanes = [[0.0; LANES]; 2];
     let whole = a.len() / LANES * LANES;
     let parts = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
@@ -91,23 +102,23 @@ pub fn backward(dout: &[f32], x: &[f32], statistics: &[f32], gamma: &[f32], rows
     if x.is_empty() {
         return Gradients { dx, dgamma, dbeta };
     }
-    // At least as many rows as make a task's sums small beside its rows.
-    let task = CHUNK.div_ceil(columns).max(32);
+    // A task adds blocks of rows, and the tasks' sums are few: the chains of both are within what a sum is allowed.
+    let chain = block(rows, 1);
+    let task = CHUNK.div_ceil(columns).max(chain).max(32);
     let inputs = x.par_chunks(task * columns).zip(dout.par_chunks(task * columns));
     let rows = means.par_chunks(task).zip(inverses.par_chunks(task));
     let tasks = dx.par_chunks_mut(task * columns).zip(inputs).zip(rows);
     let partial: Vec<Vec<f32>> = tasks
         .map(|((dx, (x, dout)), (means, inverses))| {
-            let mut partial = vec![0.0; 2 * columns];
-            let (dgamma, dbeta) = partial.split_at_mut(columns);
+            let [mut total, mut partial] = [(); 2].map(|()| vec![0.0; 2 * columns]);
             vectorized(
                 #[inline(always)]
                 || {
                     let inputs = x.chunks_exact(columns).zip(dout.chunks_exact(columns));
                     let outputs = dx.chunks_exact_mut(columns);
-                    for ((dx, (x, dout)), (&mean, &inverse)) in
-                        outputs.zip(inputs).zip(means.iter().zip(inverses))
-                    {
+                    let rows = outputs.zip(inputs).zip(means.iter().zip(inverses)).zip(1..);
+                    for (((dx, (x, dout)), (&mean, &inverse)), row) in rows {
+                        let (dgamma, dbeta) = partial.split_at_mut(columns);
                         row_gradients([x, dout, gamma], mean, inverse, dx);
                         for (((&x, &dout), dgamma), dbeta) in
                             x.iter().zip(dout).zip(dgamma.iter_mut()).zip(dbeta.iter_mut())
@@ -115,10 +126,16 @@ pub fn backward(dout: &[f32], x: &[f32], statistics: &[f32], gamma: &[f32], rows
                             *dgamma = dout.mul_add((x - mean) * inverse, *dgamma);
                             *dbeta += dout;
                         }
+                        if row % chain == 0 {
+                            for (total, part) in total.iter_mut().zip(&mut partial) {
+                                *total += std::mem::take(part);
+                            }
+                        }
                     }
                 },
             );
-            partial
+            total.iter_mut().zip(&partial).for_each(|(total, part)| *total += part);
+            total
         })
         .collect();
     for partial in partial {

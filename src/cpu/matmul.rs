@@ -3,6 +3,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use crate::tolerance::product_block;
+
 /// The shape of a batched product: `batch` times m×k by k×n, each operand possibly stored transposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MatmulShape {
@@ -25,6 +27,9 @@ const SERIAL_BELOW: usize = 1 << 17;
 
 /// C = op(A)·op(B) for every product of the batch; `c` holds batch·m·n values and is overwritten.
 ///
+/// Sums are made in blocks along k ([`product_block`]), so that their error is proven to stay within what is allowed. The result does not
+/// depend on the number of threads.
+///
 /// # Panics
 /// When a slice's length differs from the shape's.
 pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
@@ -37,47 +42,87 @@ pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
         c.fill(0.0);
         return;
     }
-    let one = |(i, c): (usize, &mut [f32]), threads| {
-        product(&a[i * m * k..][..m * k], &b[i * k * n..][..k * n], c, shape, threads);
+    let side = side(m, n);
+    let (down, across) = (m.div_ceil(side), n.div_ceil(side));
+    let start = Start(c.as_mut_ptr());
+    let tile = |i: usize| {
+        let (i, at) = (i / (down * across), i % (down * across));
+        let (row, column) = (at / across * side, at % across * side);
+        let [height, width] = [side.min(m - row), side.min(n - column)];
+        let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
+        // SAFETY: `c` holds batch·m·n values and is borrowed mutably; this is where tile `at` of product `i` starts, and no two tiles share
+        // an element.
+        unsafe {
+            product(a, b, start.get().add((i * m + row) * n + column), [row, column, height, width], shape)
+        };
     };
-    if batch == 1 {
-        let threads = if m * n * k < SERIAL_BELOW { Parallelism::None } else { Parallelism::Rayon(0) };
-        one((0, c), threads);
-    } else {
-        c.par_chunks_mut(m * n).enumerate().for_each(|chunk| one(chunk, Parallelism::None));
+    let tiles = 0..batch * down * across;
+    if m * n * k * batch < SERIAL_BELOW { tiles.for_each(tile) } else { tiles.into_par_iter().for_each(tile) }
+}
+
+/// Where C starts.
+struct Start(*mut f32);
+
+impl Start {
+    // A method, so that closures borrow the whole and not the pointer, which is no `Sync`.
+    fn get(&self) -> *mut f32 {
+        self.0
     }
 }
 
-fn product(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape, threads: Parallelism) {
+// SAFETY: it is the mutable borrow of plain numbers in `matmul`, whose tasks write tiles that do not overlap.
+unsafe impl Sync for Start {}
+
+/// Rows and columns of a tile of C: it is read and written once for every block of k, so it should stay in the second level of cache, and
+/// there should be tiles for all threads. Chosen by the shape alone.
+fn side(m: usize, n: usize) -> usize {
+    if m * n >= 1 << 20 { 256 } else { 128 }
+}
+
+/// One tile of C, of `height` × `width` from (`row`, `column`), block after block of k.
+///
+/// # Safety
+/// `c` points to the tile's first element in a matrix with rows of `n` values that holds the tile, and nobody else uses the tile.
+unsafe fn product(
+    a: &[f32],
+    b: &[f32],
+    c: *mut f32,
+    [row, column, height, width]: [usize; 4],
+    shape: MatmulShape,
+) {
     let MatmulShape { m, n, k, a_transposed, b_transposed, .. } = shape;
     let strides = |rows: usize, columns: usize, transposed: bool| {
-        if transposed { (rows as isize, 1) } else { (1, columns as isize) }
+        if transposed { (rows, 1) } else { (1, columns) }
     };
     let (a_column, a_row) = strides(m, k, a_transposed);
     let (b_column, b_row) = strides(k, n, b_transposed);
-    // SAFETY: the slices hold m·k, k·n and m·n values (asserted by the caller), the strides address each of them once
-    // and nothing else, and `c` is borrowed mutably, so it overlaps neither operand.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            c.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            a_column,
-            a_row,
-            b.as_ptr(),
-            b_column,
-            b_row,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            threads,
-        );
+    let block = product_block(k, 1);
+    for p in (0..k).step_by(block) {
+        let (a, b) = (&a[row * a_row + p * a_column..], &b[p * b_row + column * b_column..]);
+        // SAFETY: the slices start at the tile's first row and column of this block, and the strides address height·depth and depth·width
+        // of the m·k and k·n values that they lie in; `c` is the tile by the caller's promise, and overlaps neither operand.
+        unsafe {
+            gemm::gemm(
+                height,
+                width,
+                block.min(k - p),
+                c,
+                1,
+                n as isize,
+                p > 0,
+                a.as_ptr(),
+                a_column as isize,
+                a_row as isize,
+                b.as_ptr(),
+                b_column as isize,
+                b_row as isize,
+                if p > 0 { 1.0 } else { 0.0 },
+                1.0,
+                false,
+                false,
+                false,
+                Parallelism::None,
+            );
+        }
     }
 }

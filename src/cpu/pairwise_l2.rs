@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::matmul::{MatmulShape, matmul};
 use super::nearest::{ByteForm, ByteQueries, FloatQueries, byte_stats};
 use super::simd::Isa;
 
@@ -42,34 +43,12 @@ pub fn expanded(queries: &[f32], rows: &[f32], features: usize) -> Vec<f32> {
     let (m, n) = (queries.len() / features, rows.len() / features);
     let (query_norms, row_norms) = (norms(queries, features), norms(rows, features));
     let mut matrix = vec![0.0f32; m * n];
-    // SAFETY: the matrices have m × features, features × n (transposed by its strides) and m × n values.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            features,
-            matrix.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            queries.as_ptr(),
-            1,
-            features as isize,
-            rows.as_ptr(),
-            features as isize,
-            1,
-            0.0,
-            -2.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
+    let shape = MatmulShape { batch: 1, m, n, k: features, a_transposed: false, b_transposed: true };
+    matmul(queries, rows, &mut matrix, shape);
     if n > 0 {
         matrix.par_chunks_exact_mut(n).zip(query_norms).for_each(|(row, query)| {
             for (value, norm) in row.iter_mut().zip(&row_norms) {
-                *value = (*value + (query + norm)).max(0.0);
+                *value = (query + norm - 2.0 * *value).max(0.0);
             }
         });
     }

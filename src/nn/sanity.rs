@@ -233,20 +233,16 @@ impl Subject<'_> {
         let options = Options::default();
         let problem = Problem::net(&self.architecture, self.training.seed);
         let findings = problem.check(self.device, options)?;
-        let (mut worst, mut numbers, mut kinks, mut plain) = (&findings[0], 0, 0, 0.0);
+        let (mut worst, mut numbers, mut kinks) = (&findings[0], 0, 0);
         for finding in &findings {
             numbers += finding.numbers;
             kinks += finding.kinks.len();
-            plain = finding.plain.max(plain);
             if (!finding.ok, finding.error) > (!worst.ok, worst.error) {
                 worst = finding;
             }
         }
-        let mut found = format!("{numbers} derivatives, {kinks} at kinks, relative error up to {plain:.1e}");
-        found += &match worst.error {
-            0.0 => ", all of it rounding".to_owned(),
-            error => format!(", {error:.1e} beyond rounding"),
-        };
+        let error = worst.error;
+        let mut found = format!("{numbers} derivatives, {kinks} at kinks, relative error up to {error:.1e}");
         if let Some(error) = worst.device_error {
             found += &format!("; on the device {error:.1e}");
         }
@@ -255,7 +251,7 @@ impl Subject<'_> {
             worst.at, worst.analytic, worst.numeric
         );
         let mut finding =
-            Finding::new("gradient", worst.error, (None, Some(options.tolerance)), found, look_at.clone());
+            Finding::new("gradient", error, (None, Some(options.tolerance)), found, look_at.clone());
         // The device's error has an allowance of its own.
         if !worst.ok {
             (finding.ok, finding.look_at) = (false, Some(look_at));

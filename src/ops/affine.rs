@@ -1,6 +1,6 @@
 //! A layer: matrix product, bias and nonlinearity in one pass. On an adapter it runs on the kernels of [`super::matmul`].
 
-use super::inputs::{Input, worst};
+use super::inputs::{Input, level_column, level_row, worst};
 use super::matmul::gpu::{Epilogue, Finish, Terms, families, record_with};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::cpu::matmul::MatmulShape;
@@ -139,6 +139,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         vec![64, 64, 64],
         vec![7, 10, 97],
         vec![129, 67, 31],
+        vec![9, 5, 5000],
     ];
     if effort == Effort::Full {
         shapes.push(vec![256, 257, 129]);
@@ -174,8 +175,9 @@ fn layer(device: &Device, case: &Case) -> Result<Layer> {
         _ => return Err(wrong_case(&OP, case)),
     };
     let mut rng = rng::seeded(case.seed);
-    let x = Input::reals(device, &mut rng, &[rows, depth])?;
-    let w = Input::reals(device, &mut rng, &[depth, columns])?;
+    // The first element is a sum of equal terms.
+    let x = Input::level(device, &mut rng, [rows, depth], level_row)?;
+    let w = Input::level(device, &mut rng, [depth, columns], level_column)?;
     let bias = match form {
         "relu_no_bias" => None,
         _ => Some(Input::reals(device, &mut rng, &[columns])?),

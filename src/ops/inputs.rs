@@ -27,6 +27,18 @@ impl Input {
         Self::of(device, shape, &rng::reals(rng, shape.iter().product()))
     }
 
+    /// Numbers in [−1, 1) with the first column or row level.
+    pub(super) fn level(
+        device: &Device,
+        rng: &mut impl Rng,
+        shape: [usize; 2],
+        level: fn(&mut [f64], usize),
+    ) -> Result<Self> {
+        let mut values = rng::reals(rng, shape[0] * shape[1]);
+        level(&mut values, shape[1]);
+        Self::of(device, &shape, &values)
+    }
+
     /// Numbers in [`low`, `high`).
     pub(super) fn between(
         device: &Device,
@@ -41,6 +53,19 @@ impl Input {
             unit.map(|u| f64::from((low + (u + 1.0) / 2.0 * (high - low)) as f32)).collect();
         Self::of(device, shape, &values)
     }
+}
+
+/// A number that is far from its neighbours of few digits: adding it again and again rounds, and mostly the same way.
+const LEVEL: f64 = 0.1f32 as f64;
+
+/// Makes the first row of a matrix equal numbers, such as a background: the roundings of a sum along it do not cancel.
+pub(super) fn level_row(values: &mut [f64], columns: usize) {
+    values.iter_mut().take(columns).for_each(|value| *value = LEVEL);
+}
+
+/// Makes the first column of a matrix equal numbers.
+pub(super) fn level_column(values: &mut [f64], columns: usize) {
+    values.iter_mut().step_by(columns.max(1)).for_each(|value| *value = LEVEL);
 }
 
 /// The worst element of several outputs, each with its definition.

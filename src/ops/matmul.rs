@@ -2,6 +2,7 @@
 
 pub(crate) mod gpu;
 
+use super::inputs::{level_column, level_row};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::cpu::matmul::MatmulShape;
 use crate::device::Device;
@@ -123,6 +124,8 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         vec![1, 127, 129, 67],
         vec![300, 3, 5, 4],
         vec![1, 256, 1, 97],
+        vec![1, 5, 9, 500],
+        vec![1, 9, 17, 5000],
     ];
     if effort == Effort::Full {
         shapes.extend([
@@ -130,6 +133,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
             vec![1, 128, 512, 1031],
             vec![66_000, 1, 2, 3],
             vec![1000, 8, 16, 8],
+            vec![1, 17, 5, 20_000],
         ]);
     }
     shapes
@@ -143,7 +147,14 @@ fn operands(device: &Device, case: &Case) -> Result<Operands> {
     let (form, family) = split_variant(&case.variant);
     let transposed = Transposed { a: form.starts_with('t'), b: form.ends_with('t') };
     let mut rng = rng::seeded(case.seed);
-    let (a, b) = (rng::reals(&mut rng, batch * m * k), rng::reals(&mut rng, batch * k * n));
+    let (mut a, mut b) = (rng::reals(&mut rng, batch * m * k), rng::reals(&mut rng, batch * k * n));
+    // The first element of every product is a sum of equal terms.
+    if m * n * k > 0 {
+        let a_level = if transposed.a { level_column } else { level_row };
+        a.chunks_exact_mut(m * k).for_each(|a| a_level(a, if transposed.a { m } else { k }));
+        let b_level = if transposed.b { level_row } else { level_column };
+        b.chunks_exact_mut(k * n).for_each(|b| b_level(b, if transposed.b { k } else { n }));
+    }
     let side = |rows: usize, columns: usize, t: bool| {
         if t { [batch, columns, rows] } else { [batch, rows, columns] }
     };

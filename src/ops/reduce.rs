@@ -2,7 +2,7 @@
 
 mod gpu;
 
-use super::inputs::{Input, worst, worst_exact};
+use super::inputs::{Input, level_column, level_row, worst, worst_exact};
 use super::{Case, Effort, Op, rowwise, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
@@ -153,14 +153,14 @@ fn form(case: &Case) -> Result<(Axis, Kind)> {
 /// Beside the shapes of rows, matrices so tall or wide that lines are cut into chunks.
 fn shapes(effort: Effort) -> Vec<Vec<usize>> {
     let mut shapes = rowwise::shapes(Effort::Quick);
-    shapes.extend([vec![5, 0], vec![257, 65], vec![1031, 7], vec![1025, 4]]);
+    shapes.extend([vec![5, 0], vec![257, 65], vec![1031, 7], vec![1025, 4], vec![5000, 3]]);
     if effort == Effort::Full {
-        shapes.extend([vec![5003, 12], vec![1, 66_001], vec![130, 1101]]);
+        shapes.extend([vec![5003, 12], vec![20_000, 1], vec![1, 66_001], vec![130, 1101]]);
     }
     shapes
 }
 
-/// Numbers off the middle, in steps of an eighth for maxima, so that there are ties.
+/// Numbers off the middle, the first row and column level; in steps of an eighth for maxima, so that there are ties.
 fn operand(device: &Device, case: &Case) -> Result<Input> {
     let shape = rowwise::shape_of(&OP, case)?;
     let mut values = rng::reals(&mut rng::seeded(case.seed), shape[0] * shape[1]);
@@ -169,6 +169,10 @@ fn operand(device: &Device, case: &Case) -> Result<Input> {
             Kind::Max | Kind::Argmax => (*value * 8.0).round() / 8.0,
             Kind::Sum | Kind::Moments => f64::from((*value * 3.0 + 1.0) as f32),
         };
+    }
+    if matches!(form(case)?.1, Kind::Sum | Kind::Moments) {
+        level_row(&mut values, shape[1]);
+        level_column(&mut values, shape[1]);
     }
     Input::of(device, &shape, &values)
 }

@@ -97,7 +97,7 @@ pub fn numerical_gradient_svm(case: &Case) -> Outcome {
     let samples = Samples { x: &x, y: &y, classes: 4 };
     let f = |w: &[f64]| {
         let loss = svm_loss_naive(w, samples, 0.0).0;
-        Ok(Evaluation { loss, size: loss, decisions: Vec::new() })
+        Ok(Evaluation { loss, decisions: Vec::new() })
     };
     let analytic = svm_loss_naive(&w, samples, 0.0).1;
     case.near("analytic", &analytic, cs231n_gpu::tolerance::DOUBLE)?;
@@ -123,7 +123,7 @@ pub fn f32_gradient_check_by_h(case: &Case) -> Outcome {
         let loss = |w: &[f64]| softmax_loss_vectorized(&Tensor::from_f64(device, &[6, 4], w)?, &x, &y, 0.0);
         let f = |w: &[f64]| {
             let loss = loss(w)?.0.value()?;
-            Ok(Evaluation { loss, size: loss, decisions: Vec::new() })
+            Ok(Evaluation { loss, decisions: Vec::new() })
         };
         let numeric = differences(Scheme::Centered, h, &w, f)?;
         let analytic = loss(&w)?.1.to_f64()?;

@@ -38,7 +38,7 @@ fn gradcheck(case: &Case, net: &TwoLayerNet, x: &Tensor, y: &Tensor, stated: f64
             let tensor = Tensor::from_f64(&Device::Reference, w.shape(), values)?;
             *moved.net.parameters.get_mut(name)? = tensor;
             let loss = moved.loss(x, y)?.0.value()?;
-            Ok(Evaluation { loss, size: loss, decisions: Vec::new() })
+            Ok(Evaluation { loss, decisions: Vec::new() })
         })
         .map_err(text)?;
         let analytic = host(gradients.get(name).map_err(text)?)?;

@@ -38,9 +38,7 @@ impl Pass {
         Ok(Self {
             evaluation: Box::new(move || {
                 let products = out.to_f64()?.into_iter().zip(weights.to_f64()?).map(|(out, dout)| out * dout);
-                let products: Vec<f64> = products.collect();
-                let (loss, size) = (products.iter().sum(), products.iter().map(|term| term.abs()).sum());
-                Ok(Evaluation { loss, size, decisions: decisions()? })
+                Ok(Evaluation { loss: products.sum(), decisions: decisions()? })
             }),
             gradients: Box::new(move || backward(&dout)),
         })
@@ -61,10 +59,7 @@ impl Pass {
         decisions: impl FnOnce() -> Result<Vec<bool>> + 'static,
     ) -> Result<Self> {
         Ok(Self {
-            evaluation: Box::new(move || {
-                let loss = loss.value()?;
-                Ok(Evaluation { loss, size: loss, decisions: decisions()? })
-            }),
+            evaluation: Box::new(move || Ok(Evaluation { loss: loss.value()?, decisions: decisions()? })),
             gradients: Box::new(move || Ok(vec![dx])),
         })
     }

@@ -6,6 +6,7 @@ use crate::gpu::limits::LOOP_ROUNDS;
 use crate::gpu::{Access, Buffer, Gpu, Kernel, Params};
 use crate::ops::Shader;
 use crate::ops::launch::{check_count, check_rounds, per_group};
+use crate::tolerance::block;
 
 crate::params! {
     /// Parameters of `batchnorm.wgsl`.
@@ -13,6 +14,7 @@ crate::params! {
         rows: u32,
         values: u32,
         block: u32,
+        chain: u32,
         n: f32,
         epsilon: f32,
         keep: f32,
@@ -94,6 +96,12 @@ impl Plan {
         if self.vector { columns / 4 } else { columns }
     }
 
+    /// Rows of a block of a sum: an invocation adds four at a time.
+    fn chain(self, rows: usize) -> usize {
+        let round = 4 * self.lanes;
+        round * block(rows.div_ceil(round), 1)
+    }
+
     fn constants(self) -> [(&'static str, u32); 3] {
         [("VECTOR", u32::from(self.vector)), ("COLUMNS", self.side as u32), ("LANES", self.lanes as u32)]
     }
@@ -153,6 +161,7 @@ fn launch(
         rows: rows as u32,
         values: values as u32,
         block: plan.block as u32,
+        chain: plan.chain(rows) as u32,
         n: rows.max(1) as f32,
         epsilon: settings.epsilon as f32,
         keep: settings.momentum as f32,

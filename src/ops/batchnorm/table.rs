@@ -3,7 +3,7 @@
 use super::{Backward, Gradients, NAME, Normalized, Running, backward, gpu, test, train};
 use crate::device::Device;
 use crate::error::Result;
-use crate::ops::inputs::{Input, worst};
+use crate::ops::inputs::{Input, level_column, worst};
 use crate::ops::{BOUNDED, Case, Effort, Op, split_variant, variants_of, wrong_case};
 use crate::reference;
 use crate::rng;
@@ -66,7 +66,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         vec![100, 36],
     ];
     if effort == Effort::Full {
-        shapes.extend([vec![1031, 129], vec![700, 260]]);
+        shapes.extend([vec![5000, 3], vec![1031, 129], vec![700, 260]]);
     }
     shapes
 }
@@ -89,12 +89,16 @@ struct Operands {
 fn operands(device: &Device, case: &Case) -> Result<Operands> {
     let &[rows, columns] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let mut rng = rng::seeded(case.seed);
-    // Off centre, so that a mean matters.
-    let x = Input::between(device, &mut rng, &[rows, columns], -1.0, 3.0)?;
+    // Off centre, so that a mean matters, and once of equal terms.
+    let off = Input::between(device, &mut rng, &[rows, columns], -1.0, 3.0)?;
+    let mut values: Vec<f64> = off.tracked.iter().map(|x| x.value()).collect();
+    level_column(&mut values, columns);
+    let x = Input::of(device, &[rows, columns], &values)?;
     let gamma = Input::between(device, &mut rng, &[columns], 0.5, 2.0)?;
     let beta = Input::reals(device, &mut rng, &[columns])?;
     let moments = Input::between(device, &mut rng, &[2, columns], 0.25, 2.0)?;
-    let dout = Input::reals(device, &mut rng, &[rows, columns])?;
+    // A column of equal terms to add.
+    let dout = Input::level(device, &mut rng, [rows, columns], level_column)?;
     let wide: Vec<f64> = x.tracked.iter().map(|x| x.value()).collect();
     let exact =
         reference::batchnorm::statistics(&reference::batchnorm::moments(&wide, columns), settings().0);

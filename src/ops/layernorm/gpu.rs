@@ -6,12 +6,14 @@ use crate::gpu::limits::LOOP_ROUNDS;
 use crate::gpu::{Access, Buffer, Gpu, Kernel, Params};
 use crate::ops::Shader;
 use crate::ops::launch::{check_count, check_rounds, per_group};
+use crate::tolerance::block;
 
 crate::params! {
     /// Parameters of `layernorm.wgsl`.
     struct LayernormParams {
         rows: u32,
         values: u32,
+        chain: u32,
         n: f32,
         epsilon: f32,
     }
@@ -143,9 +145,13 @@ fn launch(
     let what = if down { "rows" } else { "features" };
     check_rounds(gpu, NAME, what, length, rounds(kernel, length).div_ceil(plan.lanes))?;
     let values = plan.values(columns);
+    // An invocation adds four at a time.
+    let round = 4 * plan.lanes;
+    let chain = round * block(if down { rows } else { values }.div_ceil(round), 1);
     let params = LayernormParams {
         rows: rows as u32,
         values: values as u32,
+        chain: chain as u32,
         n: columns.max(1) as f32,
         epsilon: epsilon as f32,
     };

@@ -3,7 +3,7 @@
 use super::{Gradients, NAME, Normalized, backward, forward, gpu};
 use crate::device::Device;
 use crate::error::Result;
-use crate::ops::inputs::{Input, worst};
+use crate::ops::inputs::{Input, level_column, level_row, worst};
 use crate::ops::{BOUNDED, Case, Effort, Op, split_variant, variants_of, wrong_case};
 use crate::reference;
 use crate::rng;
@@ -50,7 +50,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         vec![36, 100],
     ];
     if effort == Effort::Full {
-        shapes.extend([vec![129, 1031], vec![700, 260]]);
+        shapes.extend([vec![5000, 3], vec![129, 1031], vec![700, 260]]);
     }
     shapes
 }
@@ -80,11 +80,15 @@ struct Operands {
 fn operands(device: &Device, case: &Case) -> Result<Operands> {
     let &[rows, columns] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let mut rng = rng::seeded(case.seed);
-    // Off centre, so that a mean matters.
-    let x = Input::between(device, &mut rng, &[rows, columns], -1.0, 3.0)?;
+    // Off centre, so that a mean matters, and once of equal terms.
+    let off = Input::between(device, &mut rng, &[rows, columns], -1.0, 3.0)?;
+    let mut values: Vec<f64> = off.tracked.iter().map(|x| x.value()).collect();
+    level_row(&mut values, columns);
+    let x = Input::of(device, &[rows, columns], &values)?;
     let gamma = Input::between(device, &mut rng, &[columns], 0.5, 2.0)?;
     let beta = Input::reals(device, &mut rng, &[columns])?;
-    let dout = Input::reals(device, &mut rng, &[rows, columns])?;
+    // A column of equal terms to add.
+    let dout = Input::level(device, &mut rng, [rows, columns], level_column)?;
     let wide: Vec<f64> = x.tracked.iter().map(|x| x.value()).collect();
     let ones = vec![1.0; columns];
     let exact = reference::layernorm::forward(&wide, &ones, &ones, epsilon(), rows).statistics;

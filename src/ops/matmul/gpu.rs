@@ -6,6 +6,7 @@ use crate::gpu::limits::LOOP_ROUNDS;
 use crate::gpu::{Access, Buffer, Gpu, Kernel, Launch, Params};
 use crate::ops::Shader;
 use crate::ops::activation::{Activation, gpu::kind};
+use crate::tolerance::product_block;
 
 crate::params! {
     /// Parameters of `matmul.wgsl`.
@@ -20,6 +21,7 @@ crate::params! {
         b_batch: u32,
         c_batch: u32,
         c_row: u32,
+        block: u32,
         alpha: f32,
         lowest: f32,
         slope: f32,
@@ -86,6 +88,9 @@ impl Family {
     }
 }
 
+/// How much of k `tiles` holds in workgroup memory.
+const DEPTH: usize = 8;
+
 /// Multiprocessors of a large GPU: a product should have at least as many tiles.
 const OCCUPIED: usize = 128;
 
@@ -108,9 +113,9 @@ impl Plan {
                 Self { family, tile: [side(shape.m), side(shape.n)], lanes, group: lanes }
             }
             Family::Tiles => {
-                let tiles = shape.batch * shape.m.div_ceil(128) * shape.n.div_ceil(128);
-                let side = if tiles >= OCCUPIED { 128 } else { 64 };
-                Self { family, tile: [side; 2], lanes: 1, group: 1 }
+                let tiles = shape.batch * shape.m.div_ceil(128) * shape.n.div_ceil(64);
+                let height = if tiles >= OCCUPIED { 128 } else { 64 };
+                Self { family, tile: [height, 64], lanes: 1, group: 1 }
             }
         }
     }
@@ -138,15 +143,21 @@ impl Plan {
             ("TILED", usize::from(self.family == Family::Tiles)),
             ("TILE_M", tile_m),
             ("TILE_N", tile_n),
-            ("DEPTH", 8),
+            ("DEPTH", DEPTH),
         ]
         .map(|(name, value)| (name, value as u32))
         .to_vec()
     }
 
-    /// Terms that an invocation adds in one round of its loop.
-    fn step(self) -> usize {
-        if self.family == Family::Tiles { 1 } else { 4 }
+    /// Terms that an invocation adds before the sum joins the total.
+    fn block(self, k: usize) -> usize {
+        product_block(k, if self.family == Family::Tiles { DEPTH } else { 4 })
+    }
+
+    /// Rounds of an invocation's loops, nested ones and those between blocks too.
+    fn rounds(self, k: usize) -> usize {
+        let step = if self.family == Family::Tiles { 1 } else { 4 };
+        k.div_ceil(step) + k.div_ceil(self.block(k))
     }
 }
 
@@ -280,12 +291,13 @@ pub(crate) fn record_into(
     }
     let named = family.and_then(|name| Family::ALL.into_iter().find(|family| family.name() == name));
     let plan = Plan::choose(shape, gpu.info().software(), gpu.info().subgroup_size(), named);
-    if gpu.info().software() && k / plan.step() > LOOP_ROUNDS {
+    if gpu.info().software() && plan.rounds(k) > LOOP_ROUNDS {
         return Err(Error::device(
             format!("matmul: k = {k} is more than a software adapter adds in one launch"),
             "use --device cpu",
         ));
     }
+    let block = plan.block(k);
     let [tiles_m, tiles_n] = [m.div_ceil(plan.tile[0]), n.div_ceil(plan.tile[1])];
     let tiles = batch * tiles_m * tiles_n;
     let (finish, lowest, slope) = epilogue.finish.kind();
@@ -306,6 +318,7 @@ pub(crate) fn record_into(
         b_batch: (k * n) as u32,
         c_batch: (m * n) as u32,
         c_row: n as u32,
+        block: block as u32,
         alpha: epilogue.alpha,
         lowest,
         slope,
@@ -333,6 +346,6 @@ mod tests {
         assert_eq!(plan(shape(1, 512, 512), true, None).family, Family::Registers);
         assert_eq!(plan(shape(1000, 8, 16), true, Some(8)).family, Family::Registers);
         assert_eq!(plan(shape(1, 512, 512), false, Some(32)).tile, [64, 64]);
-        assert_eq!(plan(shape(1, 4096, 4096), false, Some(32)).tile, [128, 128]);
+        assert_eq!(plan(shape(1, 4096, 4096), false, Some(32)).tile, [128, 64]);
     }
 }

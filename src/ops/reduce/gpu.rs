@@ -7,6 +7,7 @@ use crate::gpu::{Access, Buffer, Gpu, Kernel, Params};
 use crate::ops::Shader;
 use crate::ops::launch::{GROUP, check_count, per_group, per_item};
 use crate::ops::rowwise::Family;
+use crate::tolerance::block;
 
 crate::params! {
     /// Parameters of `reduce.wgsl`.
@@ -19,6 +20,7 @@ crate::params! {
         length: u32,
         chunk: u32,
         chunks: u32,
+        block: u32,
     }
 }
 
@@ -79,6 +81,12 @@ impl Plan {
 
     fn chunks(self) -> usize {
         self.axis.lines(self.shape)[1].div_ceil(self.chunk).max(1)
+    }
+
+    /// Elements that an accumulator adds in one chain.
+    fn block(self) -> usize {
+        let side_by_side = if self.axis == Axis::Rows { 4 * self.team } else { self.team };
+        block(self.chunk.min(self.axis.lines(self.shape)[1]).div_ceil(side_by_side), 4)
     }
 
     fn kernel(self) -> &'static Kernel {
@@ -145,7 +153,7 @@ pub(super) fn record(
     check_count(super::NAME, rows * columns)?;
     let plan = Plan::choose(shape, axis, gpu.info().software(), family);
     let chunks = plan.chunks();
-    let params = ReduceParams {
+    let params = |block: usize| ReduceParams {
         rows: rows as u32,
         columns: columns as u32,
         lines: lines as u32,
@@ -153,6 +161,7 @@ pub(super) fn record(
         length: length as u32,
         chunk: plan.chunk as u32,
         chunks: chunks as u32,
+        block: block as u32,
     };
     // Whole lines give what is asked for; chunks also what joins them.
     let alloc = |chunks: usize| {
@@ -164,12 +173,21 @@ pub(super) fn record(
     let buffers = [x, x, &first, &second];
     let sweeps = if kind == Kind::Moments { 2 } else { 1 };
     let work = 4 * sweeps * rows * columns;
-    per_group(gpu, plan.kernel(), &plan.constants(kind), &buffers, &params, plan.groups(), work)?;
+    per_group(
+        gpu,
+        plan.kernel(),
+        &plan.constants(kind),
+        &buffers,
+        &params(plan.block()),
+        plan.groups(),
+        work,
+    )?;
     if chunks == 1 {
         return Ok([first, second]);
     }
     let joined = alloc(1)?;
     let buffers = [&first, &second, &joined[0], &joined[1]];
+    let params = params(block(chunks, 1));
     per_item(gpu, &COMBINE, &constants(kind, false, GROUP, 1), &buffers, &params, lines, 8 * lines * chunks)?;
     Ok(joined)
 }
