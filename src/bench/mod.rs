@@ -72,5 +72,5 @@ pub fn time(device: &Device, patience: Patience, mut work: impl FnMut() -> Resul
 /// As the operation's.
 pub fn time_op(device: &Device, op: &Op, case: &Case, patience: Patience) -> Result<Timing> {
     let mut work = (op.workload)(device, case)?;
-    time(device, patience, || work())
+    time(device, patience, &mut work)
 }
