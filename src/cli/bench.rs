@@ -10,6 +10,7 @@ use super::args::DeviceArgs;
 use super::output::{self, Format};
 use super::summary::DeviceFacts;
 use crate::bench::{Bound, Ceilings, Patience, time_op};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::{self, Case, OPS};
 use crate::report::table::Table;
@@ -97,6 +98,7 @@ impl Bench {
         let device = &opened.device;
         let patience =
             Patience { samples: self.samples.into(), sample: Duration::from_millis(self.sample_time) };
+        let software = matches!(device, Device::Gpu(gpu) if gpu.info().software());
         let ceilings = Ceilings::measure(device, patience)?;
         let mut results = Vec::new();
         for op in ops {
@@ -137,7 +139,7 @@ impl Bench {
             results,
         };
         match self.format {
-            Format::Text => output::print(&text(&report, earlier.as_deref())),
+            Format::Text => output::print(&text(&report, earlier.as_deref(), software)),
             Format::Json => output::print_json(&report),
         }
     }
@@ -173,7 +175,7 @@ fn read(path: &std::path::Path) -> Result<Vec<Line>> {
     Ok(earlier.results)
 }
 
-fn text(report: &Report, earlier: Option<&[Line]>) -> String {
+fn text(report: &Report, earlier: Option<&[Line]>, software: bool) -> String {
     let Report { device, ceilings, results, .. } = report;
     let mut text = format!("device    {} ({})\n", device.name, device.why);
     text += &format!("ceilings  {:.1} GFLOP/s of fused multiply-adds; copies", ceilings.flops / 1e9);
@@ -214,14 +216,14 @@ fn text(report: &Report, earlier: Option<&[Line]>) -> String {
     if !low.is_empty() {
         text += &format!("\nbelow {:.0} % of the ceiling:\n", LOW * 100.0);
         for line in low {
-            text += &format!("  {} {}: {}\n", line.name(), line.dimensions(), reason(line));
+            text += &format!("  {} {}: {}\n", line.name(), line.dimensions(), reason(line, software));
         }
     }
     text
 }
 
 /// Why an operation is far from its ceiling.
-fn reason(line: &Line) -> String {
+fn reason(line: &Line, software: bool) -> String {
     if line.launch_share > 0.3 {
         let share = line.launch_share * 100.0;
         return format!("{:.0} launches alone take {share:.0} % of the time", line.launches);
@@ -229,9 +231,40 @@ fn reason(line: &Line) -> String {
     if line.seconds < 50e-6 {
         return "too small to keep the device busy: allocation and the start of threads count".to_owned();
     }
-    let known = REASONS.iter().find(|(op, variant, _)| *op == line.op && line.variant.contains(variant));
-    known.map_or("no reason known", |(.., reason)| reason).to_owned()
+    // The names of kernel families that are made for GPUs.
+    let family = line.variant.rsplit('/').next().unwrap_or_default();
+    if software && ["tiles", "workgroup"].contains(&family) {
+        return "made for GPUs: workgroup memory and barriers are slow on a software adapter".to_owned();
+    }
+    let narrow = line.shape.len() == 2 && line.shape[1] < 16;
+    let known = REASONS.iter().find(|(op, part, of_narrow, _)| {
+        *op == line.op && line.variant.contains(part) && (narrow || !of_narrow)
+    });
+    known.map_or("not explained yet", |(.., reason)| reason).to_owned()
 }
 
-/// What is known of operations that the roofline does not describe: (operation, part of the variant's name, why).
-const REASONS: &[(&str, &str, &str)] = &[];
+/// What is known of operations that the roofline does not describe: (operation, part of the variant's name, of narrow rows only, why).
+const REASONS: &[(&str, &str, bool, &str)] = &[
+    ("matmul", "", false, "small products, or operands that lie across and are packed first"),
+    ("affine", "", false, "ten columns fill no register tile"),
+    (
+        "activation",
+        "",
+        false,
+        "exponentials and quotients are many instructions and count as one; pages of a new result",
+    ),
+    ("elementwise", "", false, "pages of a new result"),
+    ("batchnorm", "", false, "several sweeps over the columns, counted as one"),
+    ("layernorm", "", false, "several sweeps over the rows, counted as one"),
+    ("standardize", "", false, "counted for the rows that are asked for; without gather all rows are read"),
+    ("softmax", "", true, "rows of a few numbers fill no vector"),
+    ("softmax", "", false, "exponentials are many instructions and count as one"),
+    ("cross_entropy", "", true, "rows of a few numbers fill no vector"),
+    ("cross_entropy", "", false, "exponentials are many instructions and count as one"),
+    ("hinge_loss", "", true, "rows of a few numbers fill no vector"),
+    ("reduce", "", true, "rows of a few numbers fill no vector"),
+    ("topk", "", false, "comparisons and moves of candidates, which do not count as operations"),
+    ("vote", "", false, "a few comparisons for each vote, one query after the other"),
+    ("augment", "", false, "single bytes from computed places"),
+    ("take", "", false, "single words from computed places"),
+];
