@@ -6,8 +6,8 @@ use crate::data::preprocess::Columns;
 use crate::data::split;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::standardize::standardize;
-use crate::ops::take::{Positions, take};
+use crate::ops::standardize::standardize_batch;
+use crate::ops::take::Positions;
 use crate::rng;
 use crate::rows::{RowsRef, ValuesRef};
 use crate::tensor::Tensor;
@@ -132,8 +132,8 @@ impl<'a> Feed<'a> {
             let Block { rows, labels } = self.block(block)?;
             for start in (0..count).step_by(batch_size.max(1)) {
                 let positions = Positions { all: &all, range: start..count.min(start + batch_size.max(1)) };
-                let x = standardize(&rows, &self.shift, &self.scale, Some(&positions))?;
-                if !with(&x, &take(&labels, &positions)?)? {
+                let (x, y) = standardize_batch(&rows, &labels, &self.shift, &self.scale, &positions)?;
+                if !with(&x, &y)? {
                     return Ok(());
                 }
             }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::feed::{Feed, Order};
 use super::model::FullyConnectedNet;
 use super::optim::{Optimizer, Rule};
+use super::parameters::Parameters;
 use super::schedule::{Progress, Schedule};
 use crate::data::ImageShape;
 use crate::error::{Error, Result};
@@ -146,6 +147,8 @@ pub struct Solver {
     /// The net of the best epoch, where validation rows say which.
     pub best: Option<FullyConnectedNet>,
     training: Training,
+    /// Of the last step; the next one writes over them.
+    gradients: Parameters,
 }
 
 impl Solver {
@@ -163,7 +166,8 @@ impl Solver {
         positive("learning rate", training.learning_rate)?;
         positive("batch size", training.batch_size as f64)?;
         let optimizer = Optimizer::new(training.rule, &net.parameters)?;
-        Ok(Self { net, optimizer, history: History::default(), best: None, training })
+        let gradients = net.parameters.zeros_like()?;
+        Ok(Self { net, optimizer, history: History::default(), best: None, training, gradients })
     }
 
     /// Changes how the run goes on: its length and learning rate, not its rule.
@@ -235,7 +239,10 @@ impl Solver {
             self.history.epochs.push(figures.clone());
             if better {
                 self.history.best_epoch = figures.epoch;
-                self.best = Some(self.net.clone());
+                // Into memory of its own, again and again: steps find theirs where it was.
+                let mut best = self.best.take().unwrap_or_else(|| self.net.clone());
+                best.copy_from(&self.net)?;
+                self.best = Some(best);
             }
             observe(self, &Event::Epoch(&figures))?;
         }
@@ -302,11 +309,12 @@ impl Solver {
         self.net.step = at.step as u32;
         let augment = self.training.augment;
         let augmented = augment.map(|it| it.apply(x, self.training.seed, self.net.step)).transpose()?;
-        let (loss, gradients) = self.net.data_loss(augmented.as_ref().unwrap_or(x), y)?;
+        let x = augmented.as_ref().unwrap_or(x);
+        let loss = self.net.data_loss_into(x, y, &mut self.gradients)?;
         let architecture = self.net.architecture();
         let l2 = 2.0 * architecture.reg_form.factor(architecture.reg);
         let rate = self.rate(at);
-        self.optimizer.step(&mut self.net.parameters, &gradients, rate, l2)?;
+        self.optimizer.step(&mut self.net.parameters, &self.gradients, rate, l2)?;
         Ok(loss.losses().clone())
     }
 
