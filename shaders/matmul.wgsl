@@ -15,8 +15,8 @@
 // of `tiles`, multiples of 64, and how much of k is in workgroup memory.
 //
 // registers: for software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a
-//   tile of C; each lane loads its share of the rows of A once and broadcasts it. 64 x 64 by 8 lanes: a step of 4 in k takes 16 vector
-//   loads a lane for 8192 FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and
+//   tile of C; each lane loads its share of the rows of A once and broadcasts it. 32 x 64 by 8 lanes: a step of 4 in k takes 12 vector
+//   loads a lane for 4096 FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and
 //   skinny matrices use on any adapter, with tiles of 4 x 4.
 // tiles: for GPUs, 256 invocations share a tile in workgroup memory. See there.
 struct Params {

@@ -338,6 +338,7 @@ impl Gpu {
             })
         })?;
         context.fault.check()?;
+        context.tally.made_buffer();
         Ok(context.pool.adopt(raw))
     }
 

@@ -224,10 +224,6 @@ pub(super) struct Session<'a> {
     dir: &'a RunDir,
 }
 
-fn dispatches(device: &Device) -> u64 {
-    if let Device::Gpu(gpu) = device { gpu.counters().dispatches } else { 0 }
-}
-
 impl Train {
     pub(super) fn run(mut self) -> Result<()> {
         let start = Instant::now();
@@ -300,7 +296,7 @@ impl Train {
         let limit = self.setup.device.memory_limit;
         let mut feeds = Feeds::new(device, parts, &model.columns, limit)?;
         seconds.upload = lap();
-        let before = (solver.history.losses.len(), dispatches(device), solver.history.epochs.len());
+        let before = (solver.history.losses.len(), solver.history.epochs.len());
         let mut reporter =
             Reporter::new(&solver, feeds.train.batches(solver.training().batch_size), feeds.train.len());
         let base = model.clone();
@@ -314,7 +310,7 @@ impl Train {
         reporter.finish();
         seconds.train = lap();
         let steps = solver.history.losses.len() - before.0;
-        let dispatches_per_step = (dispatches(device) - before.1) as f64 / steps.max(1) as f64;
+        let cost = solver.cost();
         model.net = solver.best.clone().unwrap_or_else(|| solver.net.clone());
         model.save(dir.model())?;
         dir.write_history(&solver.history)?;
@@ -348,12 +344,13 @@ impl Train {
             steps: solver.history.losses.len(),
             // Of steps and evaluations: a checkpoint takes what the disk takes.
             steps_per_second: steps as f64
-                / solver.history.epochs[before.2..].iter().map(|epoch| epoch.seconds).sum::<f64>().max(1e-9),
+                / solver.history.epochs[before.1..].iter().map(|epoch| epoch.seconds).sum::<f64>().max(1e-9),
             train_loss: solver.history.epochs.last().map(|epoch| epoch.train_loss),
             val_accuracy: solver.history.best_accuracy(),
             test_accuracy: confusion.as_ref().map(|confusion| confusion.accuracy),
             seconds,
-            dispatches_per_step,
+            dispatches_per_step: cost.dispatches_per_step(),
+            steps_per_submission: cost.steps_per_submission(),
             peak_memory_bytes: peak_memory_bytes(),
             model_path: dir.model(),
             report_path: report,
