@@ -8,7 +8,8 @@
 // Constants: A_T, B_T: 1 where that operand is stored transposed. ALIGNED: 1 where all contiguous dimensions are multiples of 4, so that
 // rows start on vectors. WHOLE: 1 where n is one, so that rows of C do. TAIL: 1 where k is no multiple of 4. TERMS: what joins the sum: 0
 // nothing, 1 columns, 2 rows and columns, 3 the factor f'(y), with y in the place of rows. What does not join is not read. FINISH: f, as the
-// prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). CURVED, SLOPED: 1 where results pass through a nonlinearity, or its gradient.
+// prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). RECTIFIED, CURVED, SLOPED: 1 where results pass through a ReLU or leaky ReLU,
+// through another nonlinearity, or through the gradient of one; KINKED: 1 where that has a kink.
 // SIDE: 1 where the sums of B's columns are wanted. TILED: 1 for the entry `tiles`, 0 for `registers`. LANES: invocations that share the rows
 // of A in `registers`, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share through broadcasts. GROUP: invocations of a
 // workgroup of `registers`, LANES where SHARED. ROWS, COLUMNS: the tile of `registers`, multiples of 4 LANES. TILE_M, TILE_N, DEPTH: the tile
@@ -124,6 +125,18 @@ fn column_terms(column: u32) -> vec4<f32> {
     return vec4(columns[at.x], columns[at.y], columns[at.z], columns[at.w]);
 }
 
+// Four values with those of a ReLU's (FINISH = 0) or leaky ReLU's (1) inactive side shrunk, by the signs of its input or output. As vectors:
+// one by one they take a software adapter's compiler longer.
+fn rectified(values: vec4<f32>, signs: vec4<f32>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(signs);
+    if FINISH == 0u {
+        // The two zeros are on the inactive side; a NaN passes.
+        let inactive = ((bits >= vec4(0x80000000u)) & (bits <= vec4(0xff800000u))) | (bits == vec4(0u));
+        return select(values, vec4(0.0), inactive);
+    }
+    return select(values, params.slope * values, (bits > vec4(0x80000000u)) & (bits <= vec4(0xff800000u)));
+}
+
 // Stores four results of a row, as far as C has that row and those columns.
 fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>, row_term: f32, column_terms: vec4<f32>) {
     if row >= params.m || column >= params.n {
@@ -137,6 +150,9 @@ fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>, row_term: f32, colu
         values = max(vec4(params.lowest), values);
     }
     let at = batch * params.c_batch + row * params.c_row + column;
+    //! unroll x 0..RECTIFIED
+    values = rectified(values, values);
+    //! end
     //! unroll x 0..CURVED
     values = vec4(
         //! unroll s 0..4
@@ -146,11 +162,16 @@ fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>, row_term: f32, colu
     //! end
     //! unroll x 0..SLOPED
     let y = output_at(at);
+    //! unroll y 0..SLOPED*KINKED
+    values = rectified(values, y);
+    //! end
+    //! unroll y SLOPED*KINKED..1
     values = vec4(
         //! unroll s 0..4
         nonlinear_gradient(FINISH, params.slope, values[$s], y[$s]),
         //! end
     );
+    //! end
     //! end
     //! unroll x 0..WHOLE
     c[at / 4u] = values;

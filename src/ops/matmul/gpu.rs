@@ -130,6 +130,8 @@ impl Plan {
 
     fn constants(self, shape: MatmulShape, form: Form) -> Vec<(&'static str, u32)> {
         let Form { terms, finish, side } = form;
+        // ReLU and leaky ReLU.
+        let kinked = finish < 2;
         let whole = |n: usize| n.is_multiple_of(4);
         let along =
             |transposed: bool, rows: usize, columns: usize| whole(if transposed { rows } else { columns });
@@ -145,7 +147,9 @@ impl Plan {
             ("TAIL", usize::from(!whole(shape.k))),
             ("TERMS", terms as usize),
             ("FINISH", finish as usize),
-            ("CURVED", usize::from(finish < PLAIN && terms != SLOPES)),
+            ("RECTIFIED", usize::from(kinked && terms != SLOPES)),
+            ("CURVED", usize::from(!kinked && finish < PLAIN && terms != SLOPES)),
+            ("KINKED", usize::from(kinked)),
             ("SLOPED", usize::from(terms == SLOPES)),
             ("SIDE", usize::from(side)),
             ("LANES", if self.family == Family::Subgroup { self.lanes } else { 1 }),
