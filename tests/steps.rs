@@ -33,7 +33,7 @@ fn train(
     let features = architecture.inputs;
     let pixels: Vec<u8> = (0..rows * features).map(|i| (i * 7919 % 251) as u8).collect();
     let labels: Vec<u32> = (0..rows as u32).map(|i| i * 31 % architecture.classes as u32).collect();
-    let rows = Rows::new(Values::U8(pixels.into()), features)?;
+    let rows = Rows::new(Values::U8(pixels), features)?;
     let columns = Columns { shift: vec![125.0; features], scale: vec![0.01; features] };
     let feed = || Feed::new(device, rows.view(), &labels, &columns, None);
     let net = FullyConnectedNet::new(device, architecture, Init::He, &mut RandomState::new(1))?;

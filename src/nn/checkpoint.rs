@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{Architecture, FullyConnectedNet, Normalization};
 use super::optim::Optimizer;
-use super::parameters::Parameters;
+use super::parameters::{Named, Parameters};
 use super::solver::{History, Solver, Training};
 use crate::data::preprocess::Columns;
 use crate::data::{self, ImageShape};
@@ -302,7 +302,7 @@ impl<'a> File<'a> {
     }
 
     /// Names, shapes and values of tensors like the parameters of a net, under the names that these have in files.
-    fn parameters(&self, prefix: &str, net: &Architecture) -> Result<Vec<(String, Vec<usize>, Vec<f64>)>> {
+    fn parameters(&self, prefix: &str, net: &Architecture) -> Result<Vec<Named>> {
         let (all, _) = net.parameters();
         let values = |(name, shape): (String, Vec<usize>)| {
             let turned: Vec<usize> = shape.iter().rev().copied().collect();

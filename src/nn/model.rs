@@ -7,7 +7,7 @@ use super::layers::{
     batchnorm_backward_into, batchnorm_forward, dropout_backward, dropout_forward, layernorm_backward_into,
     layernorm_forward,
 };
-use super::parameters::Parameters;
+use super::parameters::{Named, Parameters};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::cross_entropy::{cross_entropy, cross_entropy_weighted};
@@ -109,7 +109,7 @@ impl FullyConnectedNet {
     pub(super) fn from_values(
         device: &Device,
         architecture: Architecture,
-        mut named: Vec<(String, Vec<usize>, Vec<f64>)>,
+        mut named: Vec<Named>,
     ) -> Result<Self> {
         if let Some(weights) = &architecture.class_weights
             && (weights.len() != architecture.classes || !weights.iter().all(|&w| w >= 0.0 && w.is_finite()))

@@ -17,6 +17,9 @@ pub struct Parameters {
     weights: usize,
 }
 
+/// A tensor's name, shape and values on the host.
+pub(super) type Named = (String, Vec<usize>, Vec<f64>);
+
 /// Where a tensor lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
@@ -36,11 +39,7 @@ impl Parameters {
     ///
     /// # Errors
     /// [`Error::Shape`] when a shape does not hold its values; [`Error::Device`] when the device cannot take them.
-    pub(super) fn new(
-        device: &Device,
-        tensors: Vec<(String, Vec<usize>, Vec<f64>)>,
-        weights: usize,
-    ) -> Result<Self> {
+    pub(super) fn new(device: &Device, tensors: Vec<Named>, weights: usize) -> Result<Self> {
         let (mut flat, mut places) = (Vec::new(), Vec::with_capacity(tensors.len()));
         for (name, shape, values) in tensors {
             let place = Place { name, shape, start: flat.len() };
@@ -94,8 +93,8 @@ impl Parameters {
 
     /// [`Self::leading`], to be changed in place.
     pub(super) fn leading_mut(&mut self) -> Result<RealsMut<'_>> {
-        let count = self.regularized();
-        let [slot] = self.flat.reals_mut("parameters")?.parts([0..count])?;
+        let leading = 0..self.regularized();
+        let [slot] = self.flat.reals_mut("parameters")?.parts([leading])?;
         Ok(slot)
     }
 

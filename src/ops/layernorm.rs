@@ -20,8 +20,8 @@ const REALS: &str = "real tensors";
 /// Hinton (2016); assignment 2. Gradient: [`layernorm_backward`].
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ or ε is not above 0;
-/// [`Error::Device`](crate::Error::Device) when the device fails.
+/// [`Error::Shape`] when shapes, types or devices differ or ε is not above 0;
+/// [`Error::Device`] when the device fails.
 pub fn layernorm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Normalized> {
     forward(x, gamma, beta, epsilon, None)
 }
@@ -64,7 +64,7 @@ fn forward(
 /// With g = dout·γ: dx = (D·g − Σg − x̂·Σ(g·x̂))/(D·√(σ²+ε)) with sums along the row, dγ = Σdout·x̂ and dβ = Σdout down the columns.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ; [`Error::Device`](crate::Error::Device) when the device
+/// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device
 /// fails.
 pub fn layernorm_backward(
     dout: &Tensor,

@@ -45,8 +45,8 @@ pub static OP: Op = Op {
 /// notes, "Data preprocessing".
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ, or a row number on the host is not below N; on an adapter such a row becomes NaN.
-/// [`Error::Device`](crate::Error::Device) when the device fails.
+/// [`Error::Shape`] when shapes, types or devices differ, or a row number on the host is not below N; on an adapter such a row becomes NaN.
+/// [`Error::Device`] when the device fails.
 pub fn standardize(
     x: &Tensor,
     shift: &Tensor,
