@@ -19,12 +19,7 @@ struct Params {
 @group(1) @binding(0) var<uniform> params: Params;
 
 fn gradient(dout: f32, y: f32) -> f32 {
-    switch KIND {
-        case 0u: { return select(dout, 0.0, is_negative(y) || y == 0.0); }
-        case 1u: { return select(dout, params.slope * dout, is_negative(y)); }
-        case 2u: { return dout * (y * (1.0 - y)); }
-        default: { return dout * (1.0 - y * y); }
-    }
+    return nonlinear_gradient(KIND, params.slope, dout, y);
 }
 
 @compute @workgroup_size(64)

@@ -1,22 +1,26 @@
 // C[b] = alpha·op(A[b])·op(B[b]) for a batch of matrices, each operand as stored (N) or transposed (T). What follows the sum is done before
 // the only write: C = f(C + rows[i] + columns[j]), which makes a layer (a bias along the columns, a nonlinearity f) or distances (norms on
-// both sides, f = max(lowest, ·)).
+// both sides, f = max(lowest, ·)), or C = C f'(y[i, j]), the gradient of a layer's input before the nonlinearity that made y. Beside C the
+// sums of B's columns can be had: with the gradient of a layer's weights, X^T dZ, that of its bias.
 //
 // 2·m·n·k FLOPs over 4·(m·k + k·n + m·n) bytes: how often an operand is read again decides the speed.
 //
 // Constants: A_T, B_T: 1 where that operand is stored transposed. ALIGNED: 1 where all contiguous dimensions are multiples of 4, so that
-// rows start on vectors. TAIL: 1 where k is no multiple of 4. TERMS: vectors that are added, 0, 1 (columns) or 2; what is not added is
-// not read. FINISH: f, as the prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). TILED: 1 for the entry `tiles`, 0 for `registers`.
-// LANES: invocations that share the rows of A in `registers`, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share
-// through broadcasts. GROUP: invocations of a workgroup of `registers`, LANES where SHARED. ROWS, COLUMNS: the tile of `registers`,
-// multiples of 4 LANES. TILE_M, TILE_N, DEPTH: the tile of `tiles`, multiples of 64, and how much of k is in workgroup memory.
+// rows start on vectors. WHOLE: 1 where n is one, so that rows of C do. TAIL: 1 where k is no multiple of 4. TERMS: what joins the sum: 0
+// nothing, 1 columns, 2 rows and columns, 3 the factor f'(y), with y in the place of rows. What does not join is not read. FINISH: f, as the
+// prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). RECTIFIED, CURVED, SLOPED: 1 where results pass through a ReLU or leaky ReLU,
+// through another nonlinearity, or through the gradient of one; KINKED: 1 where that has a kink.
+// SIDE: 1 where the sums of B's columns are wanted. TILED: 1 for the entry `tiles`, 0 for `registers`. LANES: invocations that share the rows
+// of A in `registers`, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share through broadcasts. GROUP: invocations of a
+// workgroup of `registers`, LANES where SHARED. ROWS, COLUMNS: the tile of `registers`, multiples of 4 LANES. TILE_M, TILE_N, DEPTH: the tile
+// of `tiles`, multiples of 64, and how much of k is in workgroup memory.
 //
 // Sums are made in blocks of params.block along k, and the blocks added one after the other: a chain of k roundings would pass the bound
 // that tolerance.rs allows where terms are equal, and a chain of block + k / block cannot.
 //
 // registers: for software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a
-//   tile of C; each lane loads its share of the rows of A once and broadcasts it. 64 x 64 by 8 lanes: a step of 4 in k takes 16 vector
-//   loads a lane for 8192 FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and
+//   tile of C; each lane loads its share of the rows of A once and broadcasts it. 32 x 64 by 8 lanes: a step of 4 in k takes 12 vector
+//   loads a lane for 4096 FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and
 //   skinny matrices use on any adapter, with tiles of 4 x 4.
 // tiles: for GPUs, 256 invocations share a tile in workgroup memory. See there.
 struct Params {
@@ -56,9 +60,39 @@ fn b_vector(at: u32) -> vec4<f32> { return vec4(b[at], b[at + 1u], b[at + 2u], b
 fn a_value(at: u32) -> f32 { return a[at]; }
 fn b_value(at: u32) -> f32 { return b[at]; }
 //! end
-@group(0) @binding(2) var<storage, read> rows: array<f32>;
 @group(0) @binding(3) var<storage, read> columns: array<f32>;
+// Whole vectors are stored at once: four stores for each of hundreds of results took a software adapter's compiler twice as long as all sums.
+//! unroll x 0..WHOLE
+@group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;
+//! end
+//! unroll x WHOLE..1
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
+//! end
+//! unroll x 0..SLOPED
+//! unroll y 0..WHOLE
+@group(0) @binding(2) var<storage, read> rows: array<vec4<f32>>;
+fn output_at(at: u32) -> vec4<f32> { return rows[at / 4u]; }
+//! end
+//! unroll y WHOLE..1
+@group(0) @binding(2) var<storage, read> rows: array<f32>;
+fn output_at(at: u32) -> vec4<f32> { return vec4(rows[at], rows[at + 1u], rows[at + 2u], rows[at + 3u]); }
+//! end
+//! end
+//! unroll x SLOPED..1
+@group(0) @binding(2) var<storage, read> rows: array<f32>;
+//! end
+//! unroll x 0..SIDE
+@group(0) @binding(5) var<storage, read_write> sides: array<f32>;
+
+// Four sums of columns of B: tiles of the first row store theirs.
+fn store_side(column: u32, sums: vec4<f32>) {
+    //! unroll s 0..4
+    if column + $s < params.n {
+        sides[column + $s] = sums[$s];
+    }
+    //! end
+}
+//! end
 @group(1) @binding(0) var<uniform> params: Params;
 
 struct Tile {
@@ -80,37 +114,79 @@ fn tile_at(index: u32, height: u32, width: u32) -> Tile {
 // What is added to the sums of a row, and of four columns. Loaded once for many sums: on a software adapter a load for each of hundreds took
 // the compiler longer than all the rest.
 fn row_term(row: u32) -> f32 {
+    //! unroll x SLOPED..1
     if TERMS == 2u {
         return rows[min(row, params.m - 1u)];
     }
+    //! end
     return 0.0;
 }
 
 fn column_terms(column: u32) -> vec4<f32> {
-    if TERMS == 0u {
+    if TERMS == 0u || TERMS == 3u {
         return vec4<f32>();
     }
     let at = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
     return vec4(columns[at.x], columns[at.y], columns[at.z], columns[at.w]);
 }
 
+// Four values with those of a ReLU's (FINISH = 0) or leaky ReLU's (1) inactive side shrunk, by the signs of its input or output. As vectors:
+// one by one they take a software adapter's compiler longer.
+fn rectified(values: vec4<f32>, signs: vec4<f32>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(signs);
+    if FINISH == 0u {
+        // The two zeros are on the inactive side; a NaN passes.
+        let inactive = ((bits >= vec4(0x80000000u)) & (bits <= vec4(0xff800000u))) | (bits == vec4(0u));
+        return select(values, vec4(0.0), inactive);
+    }
+    return select(values, params.slope * values, (bits > vec4(0x80000000u)) & (bits <= vec4(0xff800000u)));
+}
+
 // Stores four results of a row, as far as C has that row and those columns.
 fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>, row_term: f32, column_terms: vec4<f32>) {
-    if row >= params.m {
+    if row >= params.m || column >= params.n {
         return;
     }
     var values = params.alpha * sums;
-    if TERMS > 0u {
+    if TERMS == 1u || TERMS == 2u {
         values += row_term + column_terms;
     }
     if FINISH == 5u {
         values = max(vec4(params.lowest), values);
     }
     let at = batch * params.c_batch + row * params.c_row + column;
+    //! unroll x 0..RECTIFIED
+    values = rectified(values, values);
+    //! end
+    //! unroll x 0..CURVED
+    values = vec4(
+        //! unroll s 0..4
+        nonlinear(FINISH, params.slope, values[$s]),
+        //! end
+    );
+    //! end
+    //! unroll x 0..SLOPED
+    let y = output_at(at);
+    //! unroll y 0..SLOPED*KINKED
+    values = rectified(values, y);
+    //! end
+    //! unroll y SLOPED*KINKED..1
+    values = vec4(
+        //! unroll s 0..4
+        nonlinear_gradient(FINISH, params.slope, values[$s], y[$s]),
+        //! end
+    );
+    //! end
+    //! end
+    //! unroll x 0..WHOLE
+    c[at / 4u] = values;
+    //! end
+    //! unroll x WHOLE..1
     //! unroll s 0..4
     if column + $s < params.n {
-        c[at + $s] = nonlinear(FINISH, params.slope, values[$s]);
+        c[at + $s] = values[$s];
     }
+    //! end
     //! end
 }
 
@@ -162,6 +238,10 @@ fn registers(
         b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u, params.n - 1u) + $w * params.n;
     }
     //! end
+    //! unroll x 0..SIDE
+    var side_total_$v = vec4<f32>();
+    var side_$v = vec4<f32>();
+    //! end
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
     //! unroll l 0..LANES
@@ -193,6 +273,9 @@ fn registers(
         if B_T == 1u {
             b_$v = transpose(b_$v);
         }
+        //! unroll x 0..SIDE
+        side_$v += (b_$v[0] + b_$v[1]) + (b_$v[2] + b_$v[3]);
+        //! end
         //! end
         // The four products of a sum stand together: its registers are then loaded and spilled once a step.
         //! unroll u 0..ROWS/LANES/4
@@ -219,6 +302,12 @@ fn registers(
         //! end
         //! end
     }
+    //! unroll x 0..SIDE
+    //! unroll v 0..COLUMNS/LANES/4
+    side_total_$v += side_$v;
+    side_$v = vec4<f32>();
+    //! end
+    //! end
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
     //! unroll l 0..LANES
@@ -233,6 +322,9 @@ fn registers(
     //! unroll v 0..COLUMNS/LANES/4
     let column_$v = tile.column + (LANES * $v + lane) * 4u;
     let terms_$v = column_terms(column_$v);
+    //! unroll x 0..SIDE
+    if tile.row == 0u { store_side(column_$v, side_total_$v); }
+    //! end
     //! end
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
@@ -275,6 +367,12 @@ fn tiles(
     let tile = tile_at(min(index, params.tiles - 1u), TILE_M, TILE_N);
     let a_start = tile.batch * params.a_batch;
     let b_start = tile.batch * params.b_batch;
+    //! unroll x 0..SIDE
+    //! unroll j 0..TILE_N/64
+    var side_total_$j = vec4<f32>();
+    var side_$j = vec4<f32>();
+    //! end
+    //! end
     //! unroll i 0..TILE_M/64
     //! unroll r 0..4
     //! unroll j 0..TILE_N/64
@@ -311,6 +409,14 @@ fn tiles(
             let b_at_$j = p * B_LINE + 64u * $j + 4u * id.x;
             let b_$j = vec4<f32>(b_chunk[b_at_$j], b_chunk[b_at_$j + 1u], b_chunk[b_at_$j + 2u], b_chunk[b_at_$j + 3u]);
             //! end
+            //! unroll x 0..SIDE
+            // One branch for the whole workgroup.
+            if tile.row == 0u {
+                //! unroll j 0..TILE_N/64
+                side_$j += b_$j;
+                //! end
+            }
+            //! end
             //! unroll i 0..TILE_M/64
             //! unroll r 0..4
             let a_$i_$r = vec4<f32>(a_chunk[p * A_LINE + 64u * $i + 4u * id.y + $r]);
@@ -322,6 +428,12 @@ fn tiles(
         }
         workgroupBarrier();
         if (start + DEPTH) % params.block == 0u {
+            //! unroll x 0..SIDE
+            //! unroll j 0..TILE_N/64
+            side_total_$j += side_$j;
+            side_$j = vec4<f32>();
+            //! end
+            //! end
             //! unroll i 0..TILE_M/64
             //! unroll r 0..4
             //! unroll j 0..TILE_N/64
@@ -336,6 +448,9 @@ fn tiles(
     //! unroll j 0..TILE_N/64
     let column_$j = tile.column + 64u * $j + 4u * id.x;
     let terms_$j = column_terms(column_$j);
+    //! unroll x 0..SIDE
+    if tile.row == 0u && id.y == 0u { store_side(column_$j, side_total_$j + side_$j); }
+    //! end
     //! end
     //! unroll i 0..TILE_M/64
     //! unroll r 0..4

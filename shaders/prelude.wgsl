@@ -60,6 +60,17 @@ fn nonlinear(kind: u32, slope: f32, x: f32) -> f32 {
     }
 }
 
+// dout f'(x) for the nonlinearity `kind`, from y = f(x). NaN stays NaN.
+fn nonlinear_gradient(kind: u32, slope: f32, dout: f32, y: f32) -> f32 {
+    switch kind {
+        case 0u: { return select(dout, 0.0, is_negative(y) || y == 0.0); }
+        case 1u: { return select(dout, slope * dout, is_negative(y)); }
+        case 2u: { return dout * (y * (1.0 - y)); }
+        case 3u: { return dout * (1.0 - y * y); }
+        default: { return dout; }
+    }
+}
+
 // 1 / (1 + exp(-x)) by exp(-|x|), which cannot overflow.
 fn sigmoid(x: f32) -> f32 {
     let z = exp(-abs(x));

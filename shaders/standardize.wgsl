@@ -1,5 +1,5 @@
 // A training batch from resident data: out = (x - shift) * scale, feature by feature, for all rows of x or for those that a range
-// of `picks` names.
+// of `picks` names, and with them, where wanted, the labels of those rows.
 //
 // Bytes per output at least: 4 for the output, 1 or 4 for x; 2 FLOPs. One sweep: neighbouring invocations take neighbouring values of a row,
 // so every access is to whole lines, whatever rows are picked. An invocation has the same value of ROWS rows, for which it loads shift and
@@ -8,7 +8,7 @@
 // deep     ROWS = 8, for software adapters, where a load costs as much as 30 FMAs.
 // shallow  ROWS = 2, for GPUs, which need the invocations: 49,152 for 256 rows of 1,536 values.
 //
-// Constants: BYTES (1: x holds pixels, rows padded to 16 bytes), GATHER (1: with picks, else they are not read), VECTOR (1: a value is four
+// Constants: LABELS (1: the invocations of a row's first value copy its label too; a row that x does not have gets the largest u32), BYTES (1: x holds pixels, rows padded to 16 bytes), GATHER (1: with picks, else they are not read), VECTOR (1: a value is four
 // neighbouring features, where rows of the output are whole vectors; 0: it is one), ROWS.
 
 struct Params {
@@ -54,6 +54,10 @@ fn x_at(row: u32, value: u32) -> Value { return x[row * params.stride + value]; 
 @group(0) @binding(2) var<storage, read> scale: array<Value>;
 @group(0) @binding(3) var<storage, read> picks: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<Value>;
+//! unroll x 0..LABELS
+@group(0) @binding(5) var<storage, read> labels: array<u32>;
+@group(0) @binding(6) var<storage, read_write> labels_out: array<u32>;
+//! end
 @group(1) @binding(0) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
@@ -76,6 +80,13 @@ fn standardize(
         var out_$i = Value(params.nan);
         if source_$i < params.rows { out_$i = (x_at(source_$i, value) - shift_here) * scale_here; }
         out[row_$i * params.values + value] = out_$i;
+        //! unroll x 0..LABELS
+        if value == 0u {
+            var label = LARGEST_KEY;
+            if source_$i < params.rows { label = labels[source_$i]; }
+            labels_out[row_$i] = label;
+        }
+        //! end
     }
     //! end
 }

@@ -43,6 +43,7 @@ pub mod rng;
 pub mod rows;
 pub mod tensor;
 pub mod tolerance;
+mod values;
 
 pub use device::Device;
 pub use error::{Error, Result};

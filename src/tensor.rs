@@ -1,10 +1,12 @@
 //! A shape, values and the device that holds them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
+use crate::values::{Values, cut};
 
 /// What a tensor's elements are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +44,9 @@ pub struct Tensor {
 #[derive(Debug, Clone)]
 pub(crate) enum Storage {
     /// Reals of the reference.
-    F64(Arc<Vec<f64>>),
+    F64(Values<f64>),
     /// Reals of the CPU.
-    F32(Arc<Vec<f32>>),
+    F32(Values<f32>),
     /// Pixels of the reference (`true`) or the CPU.
     U8(Arc<[u8]>, bool),
     /// Integers of the reference (`true`) or the CPU.
@@ -61,8 +63,42 @@ pub(crate) enum RealsMut<'a> {
     /// On the CPU.
     F32(&'a mut [f32]),
     /// On an adapter: no other tensor has this memory.
-    Gpu(&'a Gpu, &'a Buffer),
+    Gpu(&'a Gpu, Buffer),
 }
+
+impl<'a> RealsMut<'a> {
+    /// Number of elements.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::F64(values) => values.len(),
+            Self::F32(values) => values.len(),
+            Self::Gpu(_, buffer) => (buffer.len() / 4) as usize,
+        }
+    }
+
+    /// Ascending ranges that do not overlap, each on its own.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a range on an adapter that starts where no kernel can be given it.
+    pub(crate) fn parts<const N: usize>(self, ranges: [Range<usize>; N]) -> Result<[Self; N]> {
+        Ok(match self {
+            Self::F64(values) => cut(values, ranges).map(RealsMut::F64),
+            Self::F32(values) => cut(values, ranges).map(RealsMut::F32),
+            Self::Gpu(gpu, buffer) => {
+                let mut made = Vec::with_capacity(N);
+                for range in &ranges {
+                    made.push(gpu.slice(&buffer, 4 * range.start as u64, 4 * range.len() as u64)?);
+                }
+                let mut made = made.into_iter();
+                ranges.map(|_| RealsMut::Gpu(gpu, made.next().unwrap_or_else(|| buffer.clone())))
+            }
+        })
+    }
+}
+
+/// Real numbers to which parts of a tensor are aligned, so that every adapter can give a kernel each of them: 256 bytes, the most that one may
+/// ask for.
+pub(crate) const ALIGNED: usize = 64;
 
 /// Rows of pixels on an adapter take a multiple of this many bytes, one `vec4<u32>`.
 pub(crate) const GPU_PIXEL_ROW: usize = 16;
@@ -176,19 +212,82 @@ impl Tensor {
     pub(crate) fn reals_mut(&mut self, op: &'static str) -> Result<RealsMut<'_>> {
         let dtype = self.dtype();
         Ok(match &mut self.storage {
-            Storage::F64(values) => RealsMut::F64(Arc::make_mut(values).as_mut_slice()),
-            Storage::F32(values) => RealsMut::F32(Arc::make_mut(values).as_mut_slice()),
+            Storage::F64(values) => RealsMut::F64(values.make_mut()),
+            Storage::F32(values) => RealsMut::F32(values.make_mut()),
             Storage::Gpu(gpu, buffer, DType::Real) => {
                 if !buffer.is_unshared() {
                     *buffer = gpu.duplicate(buffer)?;
                 }
-                RealsMut::Gpu(gpu, buffer)
+                RealsMut::Gpu(gpu, buffer.clone())
             }
             _ => {
                 let problem = format!("a tensor of type {}", dtype.name());
                 return Err(Error::shape(op, problem, "only real tensors are updated in place"));
             }
         })
+    }
+
+    /// The real numbers from `start` on as a tensor of `shape` that shares their memory; on an adapter they must start where a kernel can be
+    /// given them ([`ALIGNED`]).
+    pub(crate) fn part(&self, start: usize, shape: &[usize]) -> Result<Self> {
+        let len = shape.iter().product();
+        let storage = match &self.storage {
+            Storage::F64(values) => Storage::F64(values.part(start, len)),
+            Storage::F32(values) => Storage::F32(values.part(start, len)),
+            Storage::Gpu(gpu, buffer, DType::Real) => {
+                let part = gpu.slice(buffer, 4 * start as u64, 4 * len as u64)?;
+                Storage::Gpu(gpu.clone(), part, DType::Real)
+            }
+            _ => return Err(Error::shape("tensor", "a part of integers", "take parts of real tensors")),
+        };
+        Ok(Self { shape: shape.to_vec(), storage })
+    }
+
+    /// A real tensor whose elements are to be written before they are read.
+    pub(crate) fn unwritten(device: &Device, shape: &[usize]) -> Result<Self> {
+        let len: usize = shape.iter().product();
+        let storage = match device {
+            Device::Reference => Storage::F64(vec![0.0; len].into()),
+            Device::Cpu => Storage::F32(vec![0.0; len].into()),
+            Device::Gpu(gpu) => Storage::Gpu(gpu.clone(), gpu.alloc(4 * len as u64)?, DType::Real),
+        };
+        Ok(Self { shape: shape.to_vec(), storage })
+    }
+
+    /// Overwrites the elements with those of `from`, of equal shape and device; clones of `self` keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device fails.
+    pub fn copy_from(&mut self, from: &Self) -> Result<()> {
+        let text = format!("a tensor of shape {:?} into one of shape {:?}", from.shape, self.shape);
+        let refuse = || Error::shape("copy", text.clone(), "pass real tensors of one shape and one device");
+        if self.shape != from.shape {
+            return Err(refuse());
+        }
+        // Nothing of a shared buffer needs to be copied before it is overwritten.
+        if let Storage::Gpu(gpu, to, DType::Real) = &mut self.storage
+            && !to.is_unshared()
+        {
+            *to = gpu.alloc(to.len())?;
+        }
+        if self.dtype() == DType::Real && from.copy_to(self.reals_mut("copy")?)? {
+            Ok(())
+        } else {
+            Err(refuse())
+        }
+    }
+
+    /// Copies the elements to where there is room for as many; `false` where that is on another device.
+    pub(crate) fn copy_to(&self, to: RealsMut<'_>) -> Result<bool> {
+        match (&self.storage, to) {
+            (Storage::F64(from), RealsMut::F64(to)) => to.copy_from_slice(from),
+            (Storage::F32(from), RealsMut::F32(to)) => to.copy_from_slice(from),
+            (Storage::Gpu(gpu, from, DType::Real), RealsMut::Gpu(other, to)) if gpu.same(other) => {
+                gpu.copy(from, &to)?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// The dimensions, outermost first.

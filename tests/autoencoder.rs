@@ -6,10 +6,10 @@ mod program;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use cs231n_gpu::Device;
 use cs231n_gpu::data::{self, Limits, Source, write};
 use cs231n_gpu::nn::checkpoint::Model;
 use cs231n_gpu::rows::ValuesRef;
-use cs231n_gpu::{Device, Tensor};
 use program::{command, devices, folder, history, json, refused};
 use serde_json::Value;
 
@@ -45,7 +45,7 @@ fn model(run: &Path) -> Model {
 }
 
 fn values(model: &Model, name: &str) -> Vec<f64> {
-    model.net.parameters.get(name).and_then(Tensor::to_f64).expect("a parameter")
+    model.net.parameters.get(name).and_then(|tensor| tensor.to_f64()).expect("a parameter")
 }
 
 fn bytes(run: &Path) -> Vec<u8> {

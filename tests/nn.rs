@@ -34,8 +34,10 @@ fn the_toy_net_trains_to_the_loss_that_the_notebook_prints() -> Result<()> {
                 (Tensor::from_f64(&device, &[200, 4], &rows)?, Tensor::from_u32(&device, &[200], &labels)?);
             let (loss, gradients) = net.loss(&rows, &labels)?;
             last = loss.value()?;
-            for (name, gradient) in gradients.iter() {
-                sgd(net.net.parameters.get_mut(name)?, gradient, &SgdConfig { learning_rate })?;
+            for (name, gradient) in gradients.tensors()? {
+                let mut w = net.net.parameters.get(name)?;
+                sgd(&mut w, &gradient, &SgdConfig { learning_rate })?;
+                net.net.parameters.set(name, &w)?;
             }
             learning_rate *= 0.95;
         }

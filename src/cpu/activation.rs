@@ -1,6 +1,6 @@
 //! Elementwise nonlinearities on the CPU, one sweep each.
 
-use super::chunks::{map, zip};
+use super::chunks::{map, zip, zip_in_place};
 use super::math;
 use crate::reference::activation::Activation;
 
@@ -27,5 +27,20 @@ pub fn backward(dout: &[f32], y: &[f32], activation: Activation) -> Vec<f32> {
         }
         Activation::Sigmoid => zip(dout, y, |dout, y| dout * (y * (1.0 - y))),
         Activation::Tanh => zip(dout, y, |dout, y| dout * (1.0 - y * y)),
+    }
+}
+
+/// [`backward`] into `dout`.
+///
+/// # Panics
+/// When the lengths differ.
+pub fn backward_in_place(dout: &mut [f32], y: &[f32], activation: Activation) {
+    match activation {
+        Activation::Relu => zip_in_place(y, dout, |y, dout| if y <= 0.0 { 0.0 } else { dout }),
+        Activation::LeakyRelu(slope) => {
+            zip_in_place(y, dout, move |y, dout| if y < 0.0 { slope * dout } else { dout });
+        }
+        Activation::Sigmoid => zip_in_place(y, dout, |y, dout| dout * (y * (1.0 - y))),
+        Activation::Tanh => zip_in_place(y, dout, |y, dout| dout * (1.0 - y * y)),
     }
 }

@@ -1,9 +1,12 @@
 //! A layer on the CPU: the matrix product, then bias and nonlinearity in one sweep.
 
+use super::activation;
 use super::chunks::{CHUNK, map_in_place, pieces};
 use super::math;
 use super::matmul::{MatmulShape, matmul};
+use super::reduce;
 use crate::reference::activation::Activation;
+use crate::reference::reduce::Axis;
 
 /// f(x·w + bias) for rows×depth times depth×columns, into `out` of rows×columns. NaN stays NaN.
 ///
@@ -50,4 +53,31 @@ fn finish(z: &mut [f32], columns: usize, bias: Option<&[f32]>, f: impl Fn(f32) -
             }
         },
     );
+}
+
+/// xᵀ·dz into `dw` and the sums of dz's columns into `db`; `shape` is that of the product.
+///
+/// # Panics
+/// When a slice's length differs from the shape's.
+pub fn gradients(x: &[f32], dz: &[f32], dw: &mut [f32], db: &mut [f32], shape: MatmulShape) {
+    matmul(x, dz, dw, shape);
+    db.copy_from_slice(&reduce::sum(dz, [shape.k, shape.n], Axis::Columns));
+}
+
+/// dz·wᵀ, times f′ in place where the input was `x` = f(u); `shape` is that of the product.
+///
+/// # Panics
+/// When a slice's length differs from the shape's.
+pub fn input_gradient(
+    dz: &[f32],
+    w: &[f32],
+    below: Option<(&[f32], Activation)>,
+    shape: MatmulShape,
+) -> Vec<f32> {
+    let mut dx = vec![0.0; shape.m * shape.n];
+    matmul(dz, w, &mut dx, shape);
+    if let Some((x, f)) = below {
+        activation::backward_in_place(&mut dx, x, f);
+    }
+    dx
 }

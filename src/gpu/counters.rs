@@ -19,6 +19,8 @@ pub struct Counters {
     pub pipelines: u64,
     /// Bind groups made.
     pub bind_groups: u64,
+    /// Buffers made, those for reading back included.
+    pub buffers: u64,
     /// Bytes allocated now, idle ones of the pool included.
     pub allocated_bytes: u64,
     /// The most that were allocated at once.
@@ -34,6 +36,7 @@ pub(crate) struct Tally {
     readback_bytes: AtomicU64,
     pipelines: AtomicU64,
     bind_groups: AtomicU64,
+    buffers: AtomicU64,
 }
 
 impl Tally {
@@ -58,6 +61,10 @@ impl Tally {
         self.bind_groups.fetch_add(yes.into(), Ordering::Relaxed);
     }
 
+    pub(crate) fn made_buffer(&self) {
+        self.buffers.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn counters(&self, (allocated_bytes, peak_bytes): (u64, u64)) -> Counters {
         let get = |total: &AtomicU64| total.load(Ordering::Relaxed);
         Counters {
@@ -67,6 +74,7 @@ impl Tally {
             readback_bytes: get(&self.readback_bytes),
             pipelines: get(&self.pipelines),
             bind_groups: get(&self.bind_groups),
+            buffers: get(&self.buffers),
             allocated_bytes,
             peak_bytes,
         }

@@ -115,8 +115,13 @@ impl Launch<'_> {
             if buffer.binding_bytes() > info.limits.binding_bytes {
                 info.limits.check_binding(&format!("{name}, buffer {i}"), buffer.binding_bytes())?;
             }
-            // A launch must not write memory that another of its bindings sees, even where the ranges are disjoint (wgpu issue 8470).
-            let clash = |j: &usize| *j != i && self.buffers[*j].shares_memory_with(buffer);
+            // A launch must not write memory that another of its bindings reads, even where the ranges are disjoint (wgpu issue 8470), nor
+            // the same bytes twice.
+            let clash = |j: &usize| {
+                let other = self.buffers[*j];
+                let apart = kernel.buffers[*j] == Access::ReadWrite && !other.overlaps(buffer);
+                *j != i && other.shares_memory_with(buffer) && !apart
+            };
             if let (Access::ReadWrite, Some(j)) = (*access, (0..self.buffers.len()).find(clash)) {
                 return defect(format!(
                     "buffer {i} is written, but buffer {j} is the same memory; use an in-place kernel"

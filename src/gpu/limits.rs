@@ -19,8 +19,8 @@ pub const LOOP_ROUNDS: usize = 60_000;
 /// Bytes of parameters one launch may carry: one slot of the uniform ring, whose size is also the largest alignment an
 /// adapter may ask for.
 pub const PARAMS_BYTES: usize = 256;
-/// Launches in one submission; also the slots of the uniform ring (a binding of 32 KiB, half of WebGPU's default limit).
-pub const LAUNCHES_PER_SUBMISSION: usize = 128;
+/// Launches in one submission, 32 training steps of a two-layer net; also the slots of the uniform ring (64 KiB).
+pub const LAUNCHES_PER_SUBMISSION: usize = 256;
 /// Submissions the device may have in hand before the host waits: enough to overlap recording and execution, few enough that
 /// the memory they hold stays bounded.
 pub const SUBMISSIONS_IN_FLIGHT: usize = 3;

@@ -195,21 +195,38 @@ impl Gpu {
     /// # Errors
     /// As [`Self::alloc`] and [`Self::flush`].
     pub fn duplicate(&self, buffer: &Buffer) -> Result<Buffer> {
-        self.check_owner("copying a buffer", buffer)?;
         let copy = self.take(buffer.len())?;
+        self.copy(buffer, &copy)?;
+        Ok(copy)
+    }
+
+    /// Copies the contents of `from` over those of `to`, which is as long and in other memory. Submits the recorded work, which may use both.
+    ///
+    /// # Errors
+    /// As [`Self::flush`]; [`Error::Device`] also when the buffers do not fit.
+    pub fn copy(&self, from: &Buffer, to: &Buffer) -> Result<()> {
+        self.check_owner("copying a buffer", from)?;
+        self.check_owner("copying into a buffer", to)?;
+        if from.len() != to.len() || from.shares_memory_with(to) {
+            let text = format!(
+                "a copy of {} bytes into {}: they must be as many, in other memory",
+                from.len(),
+                to.len()
+            );
+            return Err(Error::device(text, DEFECT));
+        }
         let between = queue::Copy {
-            from: buffer.memory.block().raw.clone(),
-            offset: buffer.offset,
-            to: copy.memory.block().raw.clone(),
-            to_offset: copy.offset,
-            bytes: buffer.binding_bytes(),
+            from: from.memory.block().raw.clone(),
+            offset: from.offset,
+            to: to.memory.block().raw.clone(),
+            to_offset: to.offset,
+            bytes: from.binding_bytes().min(to.binding_bytes()),
         };
         let mut recorder = self.recorder();
         recorder.flush(&self.inner.context, &[])?;
-        copy.memory.block().use_in(recorder.batch());
+        to.memory.block().use_in(recorder.batch());
         recorder.flush(&self.inner.context, &[between])?;
-        drop(recorder);
-        Ok(copy)
+        Ok(())
     }
 
     /// The part of `buffer` from byte `start` with `bytes`, sharing its memory.
@@ -321,6 +338,7 @@ impl Gpu {
             })
         })?;
         context.fault.check()?;
+        context.tally.made_buffer();
         Ok(context.pool.adopt(raw))
     }
 

@@ -14,7 +14,12 @@ pub(crate) struct Pipeline {
     pub(crate) raw: wgpu::ComputePipeline,
     /// Index of its layouts; equal for kernels that use their buffers alike.
     layout: usize,
+    /// Whether its text is so long that compiling it takes a large part of a second.
+    pub(crate) large: bool,
 }
+
+/// Characters of a text, unrolled, from which on it is large.
+const LARGE: usize = 24 << 10;
 
 /// Where the text of a kernel lies (address and length: a constant of the program, so no text is hashed per launch), and the entry.
 type Text = (usize, usize, &'static str);
@@ -81,6 +86,7 @@ impl Pipelines {
                 "this is a defect of the program; please report it",
             )
         })?;
+        let large = text.len() > LARGE;
         let layout = self.layout(device, kernel)?;
         let checks = wgpu::ShaderRuntimeChecks {
             force_loop_bounding: self.checked,
@@ -107,7 +113,7 @@ impl Pipelines {
                 cache: None,
             })
         })?;
-        Ok(Pipeline { raw, layout })
+        Ok(Pipeline { raw, layout, large })
     }
 
     fn layout(&mut self, device: &wgpu::Device, kernel: &'static Kernel) -> Result<usize> {

@@ -40,6 +40,12 @@ impl Buffer {
         Arc::ptr_eq(&self.memory, &other.memory)
     }
 
+    /// Whether both bind bytes that the other binds too.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let end = |buffer: &Self| buffer.offset + buffer.binding_bytes();
+        self.shares_memory_with(other) && self.offset < end(other) && other.offset < end(self)
+    }
+
     /// Whether this is the only handle of its memory. Recorded work may still use it: it is ordered before what comes.
     pub fn is_unshared(&self) -> bool {
         Arc::strong_count(&self.memory) == 1

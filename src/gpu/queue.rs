@@ -186,7 +186,9 @@ impl Recorder {
         self.pending.push(Recorded { pipeline: pipeline.raw, buffers, params, groups: launch.groups });
         self.work = self.work.saturating_add(launch.work);
         self.compiled |= compiled;
-        if self.pending.len() >= LAUNCHES_PER_SUBMISSION || self.work >= self.budget.work() {
+        // A driver may finish compiling a kernel in its first launch: a large one begins now, while the host goes on to prepare the next.
+        let begins = compiled && pipeline.large;
+        if begins || self.pending.len() >= LAUNCHES_PER_SUBMISSION || self.work >= self.budget.work() {
             self.flush(context, &[])?;
         }
         Ok(())

@@ -26,6 +26,7 @@ impl Staging {
             return Ok(idle.swap_remove(index));
         }
         drop(idle);
+        context.tally.made_buffer();
         super::fault::scoped(&context.device, &format!("a staging buffer of {bytes} bytes"), || {
             context.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("read-back"),

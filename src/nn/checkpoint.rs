@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{Architecture, FullyConnectedNet, Normalization};
 use super::optim::Optimizer;
+use super::parameters::{Named, Parameters};
 use super::solver::{History, Solver, Training};
 use crate::data::preprocess::Columns;
 use crate::data::{self, ImageShape};
@@ -152,11 +153,8 @@ pub fn save_run(
     if let Some(best) = &solver.best {
         entries.extend(net_entries(best, "best.")?);
     }
-    let parameters: Vec<_> = solver.net.parameters.iter().map(|(name, _)| name.to_owned()).collect();
-    for (name, states) in parameters.iter().zip(solver.optimizer.states()) {
-        for (i, state) in states.iter().enumerate() {
-            entries.push(entry(&format!("optimizer.{i}."), &solver.net, name, state)?);
-        }
+    for (i, state) in solver.optimizer.states().iter().enumerate() {
+        entries.extend(parameter_entries(&format!("optimizer.{i}."), solver.net.architecture(), state)?);
     }
     let notes = serde_json::to_value(notes)
         .map_err(|error| Error::usage(format!("the run's notes do not fit JSON: {error}"), ""))?;
@@ -181,11 +179,12 @@ pub fn load_run<T: DeserializeOwned>(device: &Device, path: impl AsRef<Path>) ->
     if run.history.best_epoch > 0 {
         solver.best = Some(file.model(device, "best.")?.net);
     }
-    let mut states = Vec::new();
-    for (name, parameter) in model.net.parameters.iter() {
-        let of = |i| file.parameter(device, &format!("optimizer.{i}."), &model.net, name, parameter.shape());
-        states.push((0..run.training.rule.states()).map(of).collect::<Result<Vec<_>>>()?);
-    }
+    let architecture = model.net.architecture();
+    let state = |i| {
+        let tensors = file.parameters(&format!("optimizer.{i}."), architecture)?;
+        Parameters::new(device, tensors, model.net.parameters.weight_count())
+    };
+    let states = (0..run.training.rule.states()).map(state).collect::<Result<_>>()?;
     solver.optimizer = Optimizer::resume(run.training.rule, states, run.history.losses.len() as u32);
     let notes = serde_json::from_value(run.notes.clone())
         .map_err(|error| file.refuse(format!("the notes of the run do not parse: {error}")))?;
@@ -205,17 +204,17 @@ fn file_name(net: &Architecture, name: &str) -> String {
     }
 }
 
-fn entry(prefix: &str, net: &FullyConnectedNet, name: &str, tensor: &Tensor) -> Result<Entry> {
-    let (shape, values) = transposed(tensor.shape(), tensor.to_f64()?);
-    Ok(Entry { name: prefix.to_owned() + &file_name(net.architecture(), name), shape, values })
+/// The tensors of parameters, or of what belongs to each of them.
+fn parameter_entries(prefix: &str, net: &Architecture, parameters: &Parameters) -> Result<Vec<Entry>> {
+    let entry = |((name, shape), values): ((&str, &[usize]), Vec<f64>)| {
+        let (shape, values) = transposed(shape, values);
+        Entry { name: prefix.to_owned() + &file_name(net, name), shape, values }
+    };
+    Ok(parameters.shapes().zip(parameters.values()?).map(entry).collect())
 }
 
 fn net_entries(net: &FullyConnectedNet, prefix: &str) -> Result<Vec<Entry>> {
-    let mut entries = net
-        .parameters
-        .iter()
-        .map(|(name, tensor)| entry(prefix, net, name, tensor))
-        .collect::<Result<Vec<_>>>()?;
+    let mut entries = parameter_entries(prefix, net.architecture(), &net.parameters)?;
     for (i, norm) in net.norms.iter().enumerate() {
         // Before the first step there are none.
         let Some(moments) = &norm.moments else { continue };
@@ -302,18 +301,15 @@ impl<'a> File<'a> {
         }
     }
 
-    /// A tensor of a parameter's shape, under the name that the parameter has in files.
-    fn parameter(
-        &self,
-        device: &Device,
-        prefix: &str,
-        net: &FullyConnectedNet,
-        name: &str,
-        shape: &[usize],
-    ) -> Result<Tensor> {
-        let turned: Vec<usize> = shape.iter().rev().copied().collect();
-        let values = self.values(&(prefix.to_owned() + &file_name(net.architecture(), name)), &turned)?;
-        Tensor::from_f64(device, shape, &transposed(&turned, values).1)
+    /// Names, shapes and values of tensors like the parameters of a net, under the names that these have in files.
+    fn parameters(&self, prefix: &str, net: &Architecture) -> Result<Vec<Named>> {
+        let (all, _) = net.parameters();
+        let values = |(name, shape): (String, Vec<usize>)| {
+            let turned: Vec<usize> = shape.iter().rev().copied().collect();
+            let values = self.values(&(prefix.to_owned() + &file_name(net, &name)), &turned)?;
+            Ok((name, shape, transposed(&turned, values).1))
+        };
+        all.into_iter().map(values).collect()
     }
 
     /// The model whose tensors carry a prefix; its inputs carry none.
@@ -326,13 +322,8 @@ impl<'a> File<'a> {
             return Err(self.refuse(problem));
         }
         architecture.check().map_err(|error| self.refuse(error.to_string()))?;
-        let mut named = Vec::new();
-        for (name, shape) in architecture.parameters().0 {
-            let turned: Vec<usize> = shape.iter().rev().copied().collect();
-            let values = self.values(&(prefix.to_owned() + &file_name(architecture, &name)), &turned)?;
-            named.push((name, Tensor::from_f64(device, &shape, &transposed(&turned, values).1)?));
-        }
-        let mut net = FullyConnectedNet::from_parameters(architecture.clone(), named)?;
+        let named = self.parameters(prefix, architecture)?;
+        let mut net = FullyConnectedNet::from_values(device, architecture.clone(), named)?;
         for (i, norm) in net.norms.iter_mut().enumerate() {
             let name = |what: &str| format!("{prefix}bn{}.{what}", i + 1);
             if self.tensors.tensor(&name("running_mean")).is_err() {

@@ -6,8 +6,8 @@ use crate::data::preprocess::Columns;
 use crate::data::split;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::standardize::standardize;
-use crate::ops::take::{Positions, take};
+use crate::ops::standardize::{standardize, standardize_batch};
+use crate::ops::take::Positions;
 use crate::rng;
 use crate::rows::{RowsRef, ValuesRef};
 use crate::tensor::Tensor;
@@ -133,9 +133,14 @@ impl<'a> Feed<'a> {
             let Block { rows, labels } = self.block(block)?;
             for start in (0..count).step_by(batch_size.max(1)) {
                 let positions = Positions { all: &all, range: start..count.min(start + batch_size.max(1)) };
-                let x = standardize(&rows, &self.shift, &self.scale, Some(&positions))?;
-                let y = labels.as_ref().map(|labels| take(labels, &positions)).transpose()?;
-                if !with(&x, y.as_ref().unwrap_or(&x))? {
+                let (x, y) = match &labels {
+                    Some(labels) => standardize_batch(&rows, labels, &self.shift, &self.scale, &positions)?,
+                    None => {
+                        let x = standardize(&rows, &self.shift, &self.scale, Some(&positions))?;
+                        (x.clone(), x)
+                    }
+                };
+                if !with(&x, &y)? {
                     return Ok(());
                 }
             }

@@ -3,22 +3,22 @@
 pub use super::architecture::{Architecture, HiddenDropout, Init, Normalization, Objective, RegForm};
 use super::layers::{
     ActivationCache, AffineCache, BatchNormCache, BatchNormParam, DropoutCache, DropoutParam, LayerNormCache,
-    Loss, Mask, Mode, activation_backward, activation_forward, affine_activation_forward, affine_backward,
-    affine_backward_parameters, affine_forward, batchnorm_backward_alt, batchnorm_forward, dropout_backward,
-    dropout_forward, layernorm_backward, layernorm_forward,
+    Loss, Mask, Mode, activation_backward, activation_forward, affine_activation_forward, affine_forward,
+    batchnorm_backward_into, batchnorm_forward, dropout_backward, dropout_forward, layernorm_backward_into,
+    layernorm_forward,
 };
-use super::parameters::Parameters;
+use super::parameters::{Named, Parameters};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::cross_entropy::{cross_entropy, cross_entropy_weighted};
 use crate::ops::dropout::MaskKey;
-use crate::ops::elementwise::axpy;
+use crate::ops::elementwise::axpy_into;
 use crate::ops::hinge_loss::{hinge_loss, hinge_loss_weighted};
 use crate::ops::losses::Losses;
 use crate::ops::reduce::{Axis, argmax};
 use crate::ops::squared_error::squared_error;
 use crate::rng::numpy::RandomState;
-use crate::tensor::Tensor;
+use crate::tensor::{RealsMut, Tensor};
 
 const NAME: &str = "net";
 
@@ -89,9 +89,9 @@ impl FullyConnectedNet {
                 }
                 _ => vec![if name.starts_with("gamma") { 1.0 } else { 0.0 }; shape.iter().product()],
             };
-            named.push((name, Tensor::from_f64(device, &shape, &values)?));
+            named.push((name, shape, values));
         }
-        Self::from_parameters(architecture, named)
+        Self::from_values(device, architecture, named)
     }
 
     /// A net with these parameters, in any order.
@@ -99,7 +99,20 @@ impl FullyConnectedNet {
     /// # Errors
     /// [`Error::Shape`] naming a parameter that is missing, unknown or of a wrong shape, when there is not one weight for each class, or when
     /// an autoencoder's layers are not mirrored.
-    pub fn from_parameters(architecture: Architecture, mut named: Vec<(String, Tensor)>) -> Result<Self> {
+    pub fn from_parameters(architecture: Architecture, named: Vec<(String, Tensor)>) -> Result<Self> {
+        let device = named.first().map_or(Device::Cpu, |(_, tensor)| tensor.device());
+        let values = Tensor::read_all(&named.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>())?;
+        let shaped =
+            |((name, tensor), values): ((String, Tensor), _)| (name, tensor.shape().to_vec(), values);
+        Self::from_values(&device, architecture, named.into_iter().zip(values).map(shaped).collect())
+    }
+
+    /// A net with parameters of these names, shapes and values, in any order.
+    pub(super) fn from_values(
+        device: &Device,
+        architecture: Architecture,
+        mut named: Vec<Named>,
+    ) -> Result<Self> {
         architecture.check()?;
         if let Some(weights) = &architecture.class_weights
             && (weights.len() != architecture.outputs || !weights.iter().all(|&w| w >= 0.0 && w.is_finite()))
@@ -112,22 +125,21 @@ impl FullyConnectedNet {
         let refuse = |problem: String| Err(Error::shape(NAME, problem, format!("give {}", names())));
         let mut tensors = Vec::with_capacity(wanted.len());
         for (name, shape) in &wanted {
-            match named.iter().position(|(own, _)| own == name) {
-                Some(i) if named[i].1.shape() == shape => tensors.push(named.swap_remove(i)),
-                Some(i) => return refuse(format!("{name} is {:?}, not {shape:?}", named[i].1.shape())),
+            match named.iter().position(|(own, ..)| own == name) {
+                Some(i) if named[i].1 == *shape => tensors.push(named.swap_remove(i)),
+                Some(i) => return refuse(format!("{name} is {:?}, not {shape:?}", named[i].1)),
                 None => return refuse(format!("{name} is missing")),
             }
         }
-        if let Some((name, _)) = named.first() {
+        if let Some((name, ..)) = named.first() {
             return refuse(format!("the net has no parameter {name}"));
         }
         let normalized = if architecture.normalization == Normalization::Batch { weights - 1 } else { 0 };
-        let device = tensors.first().map_or(Device::Cpu, |(_, tensor)| tensor.device());
         let class_weights = architecture.class_weights.as_deref();
         let class_weights =
-            class_weights.map(|weights| Tensor::from_f64(&device, &[weights.len()], weights)).transpose()?;
+            class_weights.map(|weights| Tensor::from_f64(device, &[weights.len()], weights)).transpose()?;
         let norms = vec![BatchNormParam { eps: EPSILON, ..BatchNormParam::default() }; normalized];
-        let parameters = Parameters::new(tensors, weights);
+        let parameters = Parameters::new(device, tensors, weights)?;
         Ok(Self { architecture, class_weights, parameters, norms, step: 0 })
     }
 
@@ -154,7 +166,7 @@ impl FullyConnectedNet {
 
     /// Where the parameters are.
     pub fn device(&self) -> Device {
-        self.parameters.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device())
+        self.parameters.device()
     }
 
     /// The code (N × K) of the samples `x` (N × D) in testing: what the last layer of the [encoder](Architecture::encoder) puts out.
@@ -217,11 +229,8 @@ impl FullyConnectedNet {
         if factor == 0.0 {
             return Ok((loss, gradients));
         }
-        let weights: Vec<_> = self.parameters.weights().cloned().collect();
-        for (w, (_, gradient)) in weights.iter().zip(gradients.iter_mut()) {
-            axpy(2.0 * factor, w, gradient)?;
-        }
-        Ok((loss.with_penalty(factor, weights), gradients))
+        axpy_into(2.0 * factor, &self.parameters.leading()?, gradients.leading_mut()?)?;
+        Ok((loss.with_penalty(factor, self.parameters.weights()?), gradients))
     }
 
     /// [`Self::loss`] without the penalty: an optimizer that adds λ·W itself saves a sweep over the weights.
@@ -229,12 +238,39 @@ impl FullyConnectedNet {
     /// # Errors
     /// As [`Self::loss`].
     pub fn data_loss(&mut self, x: &Tensor, y: &Tensor) -> Result<(Loss, Parameters)> {
+        let mut gradients = self.parameters.zeros_like()?;
+        let loss = self.data_loss_into(x, y, &mut gradients)?;
+        Ok((loss, gradients))
+    }
+
+    /// [`Self::data_loss`] over the `gradients` of an earlier step, whose memory takes the new ones.
+    ///
+    /// # Errors
+    /// As [`Self::loss`]; [`Error::Shape`] also for gradients of another net.
+    pub fn data_loss_into(&mut self, x: &Tensor, y: &Tensor, gradients: &mut Parameters) -> Result<Loss> {
         let mut norms = std::mem::take(&mut self.norms);
         let forward = self.forward(x, &mut norms, Mode::Train);
         self.norms = norms;
         let forward = forward?;
         let found = self.objective(&forward.scores, y)?;
-        Ok((Loss::of(found.losses), self.backward(&found.gradient, forward)?))
+        backward(found.gradient, forward, gradients)?;
+        Ok(Loss::of(found.losses))
+    }
+
+    /// Takes over the numbers of `other`, a net of the same architecture, into memory of its own.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the nets differ; [`Error::Device`] when the device fails.
+    pub fn copy_from(&mut self, other: &Self) -> Result<()> {
+        self.parameters.copy_from(&other.parameters)?;
+        for (own, other) in self.norms.iter_mut().zip(&other.norms) {
+            match (&mut own.moments, &other.moments) {
+                (Some(own), Some(other)) => own.copy_from(other)?,
+                (own, other) => *own = other.clone(),
+            }
+        }
+        self.step = other.step;
+        Ok(())
     }
 
     /// The forward pass that [`Self::loss`] makes of `x` (N × D), for whoever wants to see the activations. Moves nothing.
@@ -259,17 +295,17 @@ impl FullyConnectedNet {
             (out, affine, norm, activation) = match self.architecture.normalization {
                 Normalization::None => {
                     let f = self.architecture.activation;
-                    let (y, cache) = affine_activation_forward(&out, w, b, f)?;
+                    let (y, cache) = affine_activation_forward(&out, &w, &b, f)?;
                     (y, cache.affine, Norm::None, cache.activation)
                 }
                 kind => {
-                    let (sums, affine) = affine_forward(&out, w, b)?;
+                    let (sums, affine) = affine_forward(&out, &w, &b)?;
                     let (gamma, beta) = (of("gamma", layer)?, of("beta", layer)?);
                     let (normal, norm) = if kind == Normalization::Batch {
-                        let (normal, cache) = batchnorm_forward(&sums, gamma, beta, &mut norms[layer - 1])?;
+                        let (normal, cache) = batchnorm_forward(&sums, &gamma, &beta, &mut norms[layer - 1])?;
                         (normal, Norm::Batch(cache))
                     } else {
-                        let (normal, cache) = layernorm_forward(&sums, gamma, beta, EPSILON)?;
+                        let (normal, cache) = layernorm_forward(&sums, &gamma, &beta, EPSILON)?;
                         (normal, Norm::Layer(cache))
                     };
                     let (y, activation) = activation_forward(&normal, self.architecture.activation)?;
@@ -286,46 +322,41 @@ impl FullyConnectedNet {
             }
             hidden.push(Hidden { affine, norm, activation, dropout });
         }
-        let (scores, last) = affine_forward(&out, of("W", layers)?, of("b", layers)?)?;
+        let (scores, last) = affine_forward(&out, &of("W", layers)?, &of("b", layers)?)?;
         Ok(Forward { scores, hidden, last })
     }
+}
 
-    /// The gradient of every parameter, from that of the scores.
-    fn backward(&self, dscores: &Tensor, forward: Forward) -> Result<Parameters> {
-        let Forward { mut hidden, last, .. } = forward;
-        let mut found = Vec::with_capacity(self.parameters.len());
-        let mut add = |name: &str, layer: usize, gradient| found.push((format!("{name}{layer}"), gradient));
-        let (mut dout, mut affine) = (dscores.clone(), last);
-        while let Some(below) = hidden.pop() {
-            let layer = hidden.len() + 1;
-            let (dx, dw, db) = affine_backward(&dout, affine)?;
-            add("W", layer + 1, dw);
-            add("b", layer + 1, db);
-            let Hidden { affine: next, norm, activation, dropout } = below;
-            let dy = match dropout {
-                Some(cache) => dropout_backward(&dx, cache)?,
-                None => dx,
-            };
-            dout = activation_backward(&dy, activation)?;
-            let normalized = match norm {
-                Norm::None => None,
-                Norm::Batch(cache) => Some(batchnorm_backward_alt(&dout, cache)?),
-                Norm::Layer(cache) => Some(layernorm_backward(&dout, cache)?),
-            };
-            if let Some((dx, dgamma, dbeta)) = normalized {
-                add("gamma", layer, dgamma);
-                add("beta", layer, dbeta);
-                dout = dx;
+/// Writes the gradient of every parameter, from that of the scores.
+fn backward(dscores: Tensor, forward: Forward, gradients: &mut Parameters) -> Result<()> {
+    let Forward { mut hidden, last, .. } = forward;
+    let (mut dout, mut affine) = (dscores, last);
+    while let Some(Hidden { affine: next, norm, activation, dropout }) = hidden.pop() {
+        let layer = hidden.len() + 1;
+        affine.write_gradients(&dout, slots(gradients, ["W", "b"], layer + 1)?)?;
+        dout = match dropout {
+            Some(cache) => {
+                activation_backward(&dropout_backward(&affine.input_gradient(&dout)?, cache)?, activation)?
             }
-            affine = next;
-        }
-        // Nobody needs the gradient of the data.
-        let (dw, db) = affine_backward_parameters(&dout, affine)?;
-        add("W", 1, dw);
-        add("b", 1, db);
-        // In the order of the parameters, which name every gradient found.
-        let place = |name: &str| self.parameters.iter().position(|(own, _)| own == name);
-        found.sort_by_key(|(name, _)| place(name));
-        Ok(Parameters::new(found, self.parameters.weight_count()))
+            None => affine.gradient_below(&dout, &activation)?,
+        };
+        dout = match norm {
+            Norm::None => dout,
+            Norm::Batch(cache) => {
+                batchnorm_backward_into(&dout, &cache, slots(gradients, ["gamma", "beta"], layer)?)?
+            }
+            Norm::Layer(cache) => {
+                layernorm_backward_into(&dout, &cache, slots(gradients, ["gamma", "beta"], layer)?)?
+            }
+        };
+        affine = next;
     }
+    // Nobody needs the gradient of the data.
+    affine.write_gradients(&dout, slots(gradients, ["W", "b"], 1)?)
+}
+
+/// Room for the gradients of two parameters of a layer.
+fn slots<'a>(gradients: &'a mut Parameters, names: [&str; 2], layer: usize) -> Result<[RealsMut<'a>; 2]> {
+    let names = names.map(|name| format!("{name}{layer}"));
+    gradients.slots([&names[0], &names[1]])
 }

@@ -4,7 +4,7 @@
 use super::parameters::Parameters;
 use crate::error::{Error, Result};
 pub use crate::ops::optimizer::Rule;
-use crate::ops::optimizer::{Step, update};
+use crate::ops::optimizer::{Step, update, update_all};
 use crate::tensor::Tensor;
 
 /// w −= lr·dw.
@@ -191,7 +191,7 @@ fn zeros_like(w: &Tensor) -> Result<Tensor> {
 #[derive(Debug, Clone)]
 pub struct Optimizer {
     rule: Rule,
-    states: Vec<Vec<Tensor>>,
+    states: Vec<Parameters>,
     count: u32,
 }
 
@@ -201,21 +201,21 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Device`] when the device has no memory for what the rule remembers.
     pub fn new(rule: Rule, parameters: &Parameters) -> Result<Self> {
-        let states = parameters.iter().map(|(_, w)| (0..rule.states()).map(|_| zeros_like(w)).collect());
-        Ok(Self { states: states.collect::<Result<_>>()?, rule, count: 0 })
+        let states = (0..rule.states()).map(|_| parameters.zeros_like()).collect::<Result<_>>()?;
+        Ok(Self { rule, states, count: 0 })
     }
 
-    /// After `count` steps that left `states`, those of each parameter.
-    pub(super) fn resume(rule: Rule, states: Vec<Vec<Tensor>>, count: u32) -> Self {
+    /// After `count` steps that left `states`.
+    pub(super) fn resume(rule: Rule, states: Vec<Parameters>, count: u32) -> Self {
         Self { rule, states, count }
     }
 
-    /// What the rule remembers of each parameter.
-    pub fn states(&self) -> &[Vec<Tensor>] {
+    /// What the rule remembers, each for all parameters.
+    pub fn states(&self) -> &[Parameters] {
         &self.states
     }
 
-    /// Moves all parameters, in place. `l2` is λ of the penalty ½·λ·ΣW² where `gradients` leave it out
+    /// Moves all parameters, in place and in one sweep. `l2` is λ of the penalty ½·λ·ΣW² where `gradients` leave it out
     /// ([`FullyConnectedNet::data_loss`](super::model::FullyConnectedNet::data_loss)); only weights bear it.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ impl Optimizer {
         learning_rate: f64,
         l2: f64,
     ) -> Result<()> {
-        if parameters.len() != gradients.len() || parameters.len() != self.states.len() {
+        if !self.states.iter().chain([gradients]).all(|other| parameters.is_like(other)) {
             return Err(Error::shape(
                 "optimizer",
                 format!("{} gradients for {} parameters", gradients.len(), parameters.len()),
@@ -235,13 +235,8 @@ impl Optimizer {
             ));
         }
         self.count += 1;
-        let weights = parameters.weight_count();
-        let pairs = parameters.iter_mut().zip(gradients.iter()).zip(&mut self.states);
-        for (i, (((_, w), (_, gradient)), state)) in pairs.enumerate() {
-            let regularized = if i < weights { w.len() } else { 0 };
-            let step = Step { learning_rate, l2, regularized, count: self.count };
-            update(&self.rule, &step, w, gradient, state)?;
-        }
-        Ok(())
+        let step = Step { learning_rate, l2, regularized: parameters.regularized(), count: self.count };
+        let mut states: Vec<_> = self.states.iter_mut().map(Parameters::flat_mut).collect();
+        update_all(&self.rule, &step, parameters.flat_mut(), gradients.flat(), &mut states)
     }
 }

@@ -216,7 +216,8 @@ impl Subject<'_> {
         let net = self.net(self.bare(), Init::He)?;
         let without = net.clone().loss(x, y)?.0.value()?;
         let with = net.clone().with_reg(1.0, form).loss(x, y)?.0.value()?;
-        let squares: Vec<f64> = net.parameters.weights().map(sum_of_squares).collect::<Result<_>>()?;
+        let squares: Vec<f64> =
+            net.parameters.weights()?.iter().map(sum_of_squares).collect::<Result<_>>()?;
         let penalty = form.factor(1.0) * squares.iter().sum::<f64>();
         let name = if form == RegForm::Half { "½·ΣW²" } else { "ΣW²" };
         Ok(Finding::new(

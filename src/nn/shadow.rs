@@ -115,7 +115,7 @@ impl Shadow {
         }
         let moments = net.norms.iter().map(|norm| norm.moments.as_ref().map(Tensor::to_f64).transpose());
         Ok(Some(Before {
-            parameters: read(&net.parameters)?,
+            parameters: net.parameters.values()?,
             states: states(optimizer)?,
             moments: moments.collect::<Result<_>>()?,
         }))
@@ -129,7 +129,7 @@ impl Shadow {
         net: &FullyConnectedNet,
         optimizer: &Optimizer,
     ) -> Result<()> {
-        let names: Vec<_> = net.parameters.iter().map(|(name, _)| name.to_owned()).collect();
+        let names: Vec<_> = net.parameters.names().map(str::to_owned).collect();
         let given = Given {
             names: &names,
             parameters: before.parameters.iter().map(|values| Tracked::inputs(values)).collect(),
@@ -143,7 +143,7 @@ impl Shadow {
         let definition = Definition { architecture: net.architecture(), step: made.step as u32 };
         let found = definition.pass(&given, &Tracked::inputs(&x), &truth);
         self.compare(made.step, "losses".into(), &made.losses.to_f64()?, &found.losses);
-        let gradients = read(made.gradients)?;
+        let gradients = made.gradients.values()?;
         for ((name, got), want) in names.iter().zip(&gradients).zip(&found.gradients) {
             self.compare(made.step, format!("{GRADIENT}{name}"), got, want);
         }
@@ -152,11 +152,11 @@ impl Shadow {
                 self.compare(made.step, format!("moments of layer {}", i + 1), &moments.to_f64()?, want);
             }
         }
-        let (parameters, states) = (read(&net.parameters)?, states(optimizer)?);
+        let (parameters, states) = (net.parameters.values()?, states(optimizer)?);
         for (i, name) in names.iter().enumerate() {
             let mut want = Tracked::inputs(&before.parameters[i]);
             let mut remembered: Vec<_> =
-                before.states[i].iter().map(|state| Tracked::inputs(state)).collect();
+                before.states.iter().map(|state| Tracked::inputs(&state[i])).collect();
             let mut places: Vec<_> = remembered.iter_mut().map(Vec::as_mut_slice).collect();
             let step = Step {
                 learning_rate: made.learning_rate,
@@ -167,8 +167,8 @@ impl Shadow {
             let gradient = Tracked::inputs(&gradients[i]);
             reference::optimizer::update(&made.rule, &step, &mut want, &gradient, &mut places);
             self.compare(made.step, format!("updated {name}"), &parameters[i], &want);
-            for (at, (got, want)) in states[i].iter().zip(&remembered).enumerate() {
-                self.compare(made.step, format!("state {} of {name}", at + 1), got, want);
+            for (at, (got, want)) in states.iter().zip(&remembered).enumerate() {
+                self.compare(made.step, format!("state {} of {name}", at + 1), &got[i], want);
             }
         }
         Ok(())
@@ -185,15 +185,9 @@ impl Shadow {
     }
 }
 
-/// The numbers of each parameter.
-fn read(parameters: &Parameters) -> Result<Vec<Vec<f64>>> {
-    Tensor::read_all(&parameters.iter().map(|(_, tensor)| tensor).collect::<Vec<_>>())
-}
-
-/// What the rule remembers of each parameter.
+/// What the rule remembers: the numbers of each state, of each parameter.
 fn states(optimizer: &Optimizer) -> Result<Vec<Vec<Vec<f64>>>> {
-    let of = |states: &Vec<Tensor>| Tensor::read_all(&states.iter().collect::<Vec<_>>());
-    optimizer.states().iter().map(of).collect()
+    optimizer.states().iter().map(Parameters::values).collect()
 }
 
 #[cfg(test)]
@@ -247,11 +241,11 @@ mod tests {
         // One derivative that is off by a thousandth of the largest.
         let tampered = step(
             &|gradients| {
-                let w = gradients.get_mut("W1").expect("a gradient");
-                let mut values = w.to_f64().expect("numbers");
+                let mut values = gradients.get("W1").and_then(|w| w.to_f64()).expect("numbers");
                 let largest = values.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
                 values[7] += 1e-3 * largest;
-                *w = Tensor::from_f64(&Device::Cpu, &[6, 5], &values).expect("a gradient");
+                let w = Tensor::from_f64(&Device::Cpu, &[6, 5], &values).expect("a gradient");
+                gradients.set("W1", &w).expect("a gradient");
             },
             1e-3,
         );

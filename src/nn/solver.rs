@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::feed::{Feed, Order};
 use super::model::FullyConnectedNet;
 use super::optim::{Optimizer, Rule};
+use super::parameters::Parameters;
 use super::schedule::{Progress, Schedule};
 use super::shadow::{Made, Shadow};
 use crate::data::ImageShape;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::augment::{Augment, MaskKey, augment};
 use crate::tensor::Tensor;
@@ -136,6 +138,29 @@ impl History {
     }
 }
 
+/// What the steps of a run have cost on an adapter, evaluation apart; zero elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cost {
+    /// Steps made by this solver, not by one before an interruption.
+    pub steps: u64,
+    /// Kernel launches.
+    pub dispatches: u64,
+    /// Submissions that carried them and read their losses.
+    pub submissions: u64,
+}
+
+impl Cost {
+    /// Launches of a step; 0 elsewhere than on an adapter.
+    pub fn dispatches_per_step(&self) -> f64 {
+        self.dispatches as f64 / self.steps.max(1) as f64
+    }
+
+    /// Steps that a submission carries; 0 elsewhere than on an adapter.
+    pub fn steps_per_submission(&self) -> f64 {
+        if self.submissions == 0 { 0.0 } else { self.steps as f64 / self.submissions as f64 }
+    }
+}
+
 /// What happens during a run.
 #[derive(Debug)]
 pub enum Event<'a> {
@@ -175,6 +200,9 @@ pub struct Solver {
     /// Compares steps with their definitions, where somebody wants that.
     pub shadow: Option<Shadow>,
     training: Training,
+    /// Of the last step; the next one writes over them.
+    gradients: Parameters,
+    cost: Cost,
 }
 
 impl Solver {
@@ -192,7 +220,17 @@ impl Solver {
         positive("learning rate", training.learning_rate)?;
         positive("batch size", training.batch_size as f64)?;
         let optimizer = Optimizer::new(training.rule, &net.parameters)?;
-        Ok(Self { net, optimizer, history: History::default(), best: None, shadow: None, training })
+        let gradients = net.parameters.zeros_like()?;
+        Ok(Self {
+            net,
+            optimizer,
+            history: History::default(),
+            best: None,
+            shadow: None,
+            training,
+            gradients,
+            cost: Cost::default(),
+        })
     }
 
     /// Changes how the run goes on: its length and learning rate, not its rule.
@@ -213,6 +251,22 @@ impl Solver {
     /// How the net is trained.
     pub fn training(&self) -> &Training {
         &self.training
+    }
+
+    /// What the steps have cost so far.
+    pub fn cost(&self) -> Cost {
+        self.cost
+    }
+
+    /// Launches and submissions of the net's device so far.
+    fn launched(&self) -> [u64; 2] {
+        match self.net.device() {
+            Device::Gpu(gpu) => {
+                let counters = gpu.counters();
+                [counters.dispatches, counters.submissions]
+            }
+            Device::Cpu | Device::Reference => [0; 2],
+        }
     }
 
     /// Trains until the run ends, from where it is. `watched` are a few training rows; `observe` may stop the run by an error.
@@ -263,7 +317,10 @@ impl Solver {
             self.history.epochs.push(figures.clone());
             if better {
                 self.history.best_epoch = figures.epoch;
-                self.best = Some(self.net.clone());
+                // Into memory of its own, again and again: steps find theirs where it was.
+                let mut best = self.best.take().unwrap_or_else(|| self.net.clone());
+                best.copy_from(&self.net)?;
+                self.best = Some(best);
             }
             observe(self, &Event::Epoch(&figures))?;
         }
@@ -306,6 +363,7 @@ impl Solver {
     ) -> Result<f64> {
         let order = Order::Shuffled { seed: self.training.seed, epoch };
         let first = self.history.losses.len();
+        let before = self.launched();
         let mut unread = Vec::with_capacity(READ_EVERY);
         train.each_batch(order, self.training.batch_size, |x, y| {
             unread.push(self.one_step(x, y, at)?);
@@ -320,6 +378,10 @@ impl Solver {
             let loss = self.read(&mut unread)?;
             observe(self, &Event::Steps { at, loss })?;
         }
+        let after = self.launched();
+        self.cost.steps += (self.history.losses.len() - first) as u64;
+        self.cost.dispatches += after[0] - before[0];
+        self.cost.submissions += after[1] - before[1];
         let losses = &self.history.losses[first..];
         Ok(losses.iter().copied().map(f64::from).sum::<f64>() / losses.len().max(1) as f64)
     }
@@ -339,10 +401,10 @@ impl Solver {
             Some(shadow) => shadow.before(at.step, &self.net, &self.optimizer)?,
             None => None,
         };
-        let (loss, gradients) = self.net.data_loss(x, y)?;
-        self.optimizer.step(&mut self.net.parameters, &gradients, rate, l2)?;
+        let loss = self.net.data_loss_into(x, y, &mut self.gradients)?;
+        self.optimizer.step(&mut self.net.parameters, &self.gradients, rate, l2)?;
         if let (Some(before), Some(shadow)) = (before, &mut self.shadow) {
-            let (losses, gradients, rule) = (loss.losses(), &gradients, self.training.rule);
+            let (losses, gradients, rule) = (loss.losses(), &self.gradients, self.training.rule);
             let made = Made { x, y, losses, gradients, rule, learning_rate: rate, l2, step: at.step };
             shadow.after(before, &made, &self.net, &self.optimizer)?;
         }

@@ -59,19 +59,13 @@ pub fn transfer(net: &FullyConnectedNet, from: &FullyConnectedNet) -> Result<(Fu
     let layers = widths.len().min(to.hidden.len());
     let device = net.device();
     let mut named = Vec::new();
-    for (name, tensor) in net.parameters.iter() {
+    for (name, tensor) in net.parameters.tensors()? {
         let layer: usize =
             name.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or(usize::MAX);
-        let tensor = match layer <= layers {
-            true => {
-                let trained = from.parameters.get(name)?;
-                Tensor::from_f64(&device, trained.shape(), &trained.to_f64()?)?
-            }
-            false => tensor.clone(),
-        };
-        named.push((name.to_owned(), tensor));
+        let tensor = if layer <= layers { from.parameters.get(name)? } else { tensor };
+        named.push((name.to_owned(), tensor.shape().to_vec(), tensor.to_f64()?));
     }
-    let mut made = FullyConnectedNet::from_parameters(to.clone(), named)?;
+    let mut made = FullyConnectedNet::from_values(&device, to.clone(), named)?;
     for (norm, trained) in made.norms.iter_mut().zip(&from.norms).take(layers) {
         if let Some(moments) = &trained.moments {
             norm.moments = Some(Tensor::from_f64(&device, moments.shape(), &moments.to_f64()?)?);
@@ -114,7 +108,7 @@ mod tests {
     }
 
     fn values(net: &FullyConnectedNet, name: &str) -> Vec<f64> {
-        net.parameters.get(name).and_then(Tensor::to_f64).expect("a parameter")
+        net.parameters.get(name).and_then(|tensor| tensor.to_f64()).expect("a parameter")
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! A layer: matrix product, bias and nonlinearity in one pass. On an adapter it runs on the kernels of [`super::matmul`].
 
-use super::inputs::{Input, level_column, level_row, worst};
+mod gradient;
+
+use super::inputs::{Input, Level, level_column, level_row, worst};
 use super::matmul::gpu::{Epilogue, Finish, Terms, families, record_with};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::cpu::matmul::MatmulShape;
@@ -13,12 +15,15 @@ use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
 use crate::{cpu, reference};
 
+pub(crate) use gradient::affine_gradients_into;
+pub use gradient::{affine_gradients, affine_input_gradient};
+
 const NAME: &str = "affine";
 
 /// The table's row.
 pub static OP: Op = Op {
     name: NAME,
-    summary: "y = f(x·w + b), a layer with its bias and nonlinearity in one pass",
+    summary: "y = f(x·w + b), a layer with its bias and nonlinearity in one pass, and its gradients",
     dimensions: &["rows", "columns", "depth"],
     tolerance: BOUNDED,
     shaders: Vec::new,
@@ -37,9 +42,8 @@ pub static OP: Op = Op {
 
 /// f(x·w + b): yᵢⱼ = f(Σₚ xᵢₚ·wₚⱼ + bⱼ), with `x` [N, D], `w` [D, C] and `bias` \[C\]; returns [N, C]. NaN stays NaN.
 ///
-/// Gradients from ∂L/∂y (course notes, "Backpropagation", vectorised operations), with dz the gradient of
-/// [`activation_backward`](super::activation::activation_backward) at y: dx = dz·wᵀ and dw = xᵀ·dz, products with a transposed operand
-/// ([`matmul`](super::matmul::matmul)), and db = the sums of dz's columns.
+/// Gradients: [`affine_gradients`] and [`affine_input_gradient`], from dz, the gradient of
+/// [`activation_backward`](super::activation::activation_backward) at y.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device fails.
@@ -69,7 +73,7 @@ fn run(
             Storage::F64(reference::affine::affine(x, w, Some(bias), shape, activation).into())
         }
         (Storage::F32(x), Storage::F32(w), bias @ (None | Some(Storage::F32(_)))) => {
-            let bias = if let Some(Storage::F32(bias)) = bias { Some(bias.as_slice()) } else { None };
+            let bias = if let Some(Storage::F32(bias)) = bias { Some(&bias[..]) } else { None };
             let mut out = vec![0.0; rows * columns];
             cpu::affine::affine(x, w, bias, &mut out, shape, activation);
             Storage::F32(out.into())
@@ -90,7 +94,8 @@ fn run(
                 a_transposed: false,
                 b_transposed: false,
             };
-            let out = record_with(gpu, family, x, w, product, &Epilogue { alpha: 1.0, terms, finish })?;
+            let out =
+                record_with(gpu, family, x, w, product, &Epilogue { alpha: 1.0, terms, finish, side: None })?;
             Storage::Gpu(gpu.clone(), out, DType::Real)
         }
         _ => {
@@ -122,11 +127,25 @@ fn shape_of(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<[usize; 3]>
     Ok([rows, columns, depth])
 }
 
-const FORMS: &[&str] = &["bias", "relu", "leaky_relu", "sigmoid", "tanh", "relu_no_bias"];
+const FORMS: &[&str] = &[
+    "bias",
+    "relu",
+    "leaky_relu",
+    "sigmoid",
+    "tanh",
+    "relu_no_bias",
+    "gradients",
+    "input_gradient",
+    "input_gradient_relu",
+    "input_gradient_leaky_relu",
+    "input_gradient_sigmoid",
+    "input_gradient_tanh",
+];
 
-/// What follows the sum is one function for all families, so one form has those that take a software adapter seconds to compile.
+/// What follows the sum is one function for all families, so one form of each kind has those that take a software adapter seconds to compile.
 fn families_of(gpu: &Gpu, form: &str) -> Vec<&'static str> {
-    if form == "relu" { families(gpu, form) } else { vec!["registers", "tiles"] }
+    let all = ["relu", "gradients", "input_gradient_relu"].contains(&form);
+    if all { families(gpu, form) } else { vec!["registers", "tiles"] }
 }
 
 fn shapes(effort: Effort) -> Vec<Vec<usize>> {
@@ -149,25 +168,68 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
 
 /// Seeded operands on a device, with their exact values.
 struct Layer {
+    kind: Kind,
     x: Input,
     w: Input,
     bias: Option<Input>,
+    dz: Input,
     activation: Option<Activation>,
     family: Option<String>,
 }
 
+/// What a form computes.
+#[derive(Clone, Copy)]
+enum Kind {
+    Forward,
+    Gradients,
+    InputGradient,
+}
+
 impl Layer {
-    fn run(&self) -> Result<Tensor> {
-        let bias = self.bias.as_ref().map(|bias| &bias.tensor);
-        run(&self.x.tensor, &self.w.tensor, bias, self.activation, self.family.as_deref())
+    fn run(&self) -> Result<Vec<Tensor>> {
+        let (x, w, dz) = (&self.x.tensor, &self.w.tensor, &self.dz.tensor);
+        let family = self.family.as_deref();
+        Ok(match self.kind {
+            Kind::Forward => {
+                let bias = self.bias.as_ref().map(|bias| &bias.tensor);
+                vec![run(x, w, bias, self.activation, family)?]
+            }
+            Kind::Gradients => gradient::gradients(x, dz, family).map(|(dw, db)| vec![dw, db])?,
+            Kind::InputGradient => {
+                vec![gradient::input_gradient(dz, w, self.activation.map(|f| (x, f)), family)?]
+            }
+        })
+    }
+
+    fn want(&self, shape: [usize; 3]) -> Vec<Vec<Tracked>> {
+        let (x, w, dz) = (&self.x.tracked, &self.w.tracked, &self.dz.tracked);
+        match self.kind {
+            Kind::Forward => {
+                let bias = self.bias.as_ref().map(|bias| bias.tracked.as_slice());
+                vec![reference::affine::affine(x, w, bias, shape, self.activation)]
+            }
+            Kind::Gradients => {
+                let (dw, db) = reference::affine::gradients(x, dz, shape);
+                vec![dw, db]
+            }
+            Kind::InputGradient => {
+                let below = self.activation.map(|f| (x.as_slice(), f));
+                vec![reference::affine::input_gradient(dz, w, below, shape)]
+            }
+        }
     }
 }
 
 fn layer(device: &Device, case: &Case) -> Result<Layer> {
     let &[rows, columns, depth] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let (form, family) = split_variant(&case.variant);
-    let activation = match form {
-        "bias" => None,
+    let (kind, activation) = match form.strip_prefix("input_gradient") {
+        Some(activation) => (Kind::InputGradient, activation.trim_start_matches('_')),
+        None if form == "gradients" => (Kind::Gradients, "bias"),
+        None => (Kind::Forward, form),
+    };
+    let activation = match activation {
+        "bias" | "" => None,
         "relu" | "relu_no_bias" => Some(Activation::Relu),
         "leaky_relu" => Some(Activation::LeakyRelu(0.01)),
         "sigmoid" => Some(Activation::Sigmoid),
@@ -175,22 +237,31 @@ fn layer(device: &Device, case: &Case) -> Result<Layer> {
         _ => return Err(wrong_case(&OP, case)),
     };
     let mut rng = rng::seeded(case.seed);
-    // The first element is a sum of equal terms.
-    let x = Input::level(device, &mut rng, [rows, depth], level_row)?;
-    let w = Input::level(device, &mut rng, [depth, columns], level_column)?;
+    // The first element of each result is a sum of equal terms.
+    let (of_x, of_w, of_dz): (Level, Level, Level) = match kind {
+        Kind::Forward => (level_row, level_column, level_row),
+        Kind::Gradients => (level_column, level_column, level_column),
+        Kind::InputGradient => (level_row, level_row, level_row),
+    };
+    let mut x = rng::reals(&mut rng, rows * depth);
+    of_x(&mut x, depth);
+    if let (Kind::InputGradient, Some(f)) = (kind, activation) {
+        // What the nonlinearity below may give.
+        x.iter_mut().for_each(|x| *x = f64::from(f.value(*x) as f32));
+    }
+    let x = Input::of(device, &[rows, depth], &x)?;
+    let w = Input::level(device, &mut rng, [depth, columns], of_w)?;
     let bias = match form {
         "relu_no_bias" => None,
         _ => Some(Input::reals(device, &mut rng, &[columns])?),
     };
-    Ok(Layer { x, w, bias, activation, family: family.map(str::to_owned) })
+    let dz = Input::level(device, &mut rng, [rows, columns], of_dz)?;
+    Ok(Layer { kind, x, w, bias, dz, activation, family: family.map(str::to_owned) })
 }
 
 fn check(device: &Device, case: &Case) -> Result<Worst> {
     let layer = layer(device, case)?;
     let &[rows, columns, depth] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
-    let bias = layer.bias.as_ref().map(|bias| bias.tracked.as_slice());
-    let shape = [rows, columns, depth];
-    let want: Vec<Tracked> =
-        reference::affine::affine(&layer.x.tracked, &layer.w.tracked, bias, shape, layer.activation);
-    worst(&[(&layer.run()?, want)])
+    let got = layer.run()?;
+    worst(&got.iter().zip(layer.want([rows, columns, depth])).collect::<Vec<_>>())
 }

@@ -118,7 +118,7 @@ fn train(
             Storage::Gpu(_, beta, DType::Real),
         ) => {
             let running = match &running {
-                Some((RealsMut::Gpu(_, moments), momentum)) => Some((*moments, *momentum)),
+                Some((RealsMut::Gpu(_, moments), momentum)) => Some((moments, *momentum)),
                 _ => None,
             };
             let [out, statistics] =
@@ -200,6 +200,18 @@ pub fn batchnorm_backward(
     backward(dout, x, statistics, gamma, form, None)
 }
 
+/// [`batchnorm_backward`] with the gradients of γ and β to where there is room for them; returns dx.
+pub(crate) fn batchnorm_backward_into(
+    dout: &Tensor,
+    x: &Tensor,
+    statistics: &Tensor,
+    gamma: &Tensor,
+    form: Backward,
+    into: [RealsMut<'_>; 2],
+) -> Result<Tensor> {
+    write(dout, x, statistics, gamma, form, into, None)
+}
+
 fn backward(
     dout: &Tensor,
     x: &Tensor,
@@ -208,37 +220,74 @@ fn backward(
     form: Backward,
     family: Option<&str>,
 ) -> Result<Gradients> {
+    let mut dgamma = Tensor::unwritten(&x.device(), gamma.shape())?;
+    let mut dbeta = Tensor::unwritten(&x.device(), gamma.shape())?;
+    let into = [dgamma.reals_mut(NAME)?, dbeta.reals_mut(NAME)?];
+    let dx = write(dout, x, statistics, gamma, form, into, family)?;
+    Ok(Gradients { dx, dgamma, dbeta })
+}
+
+fn write(
+    dout: &Tensor,
+    x: &Tensor,
+    statistics: &Tensor,
+    gamma: &Tensor,
+    form: Backward,
+    into: [RealsMut<'_>; 2],
+    family: Option<&str>,
+) -> Result<Tensor> {
     let [rows, columns] = matrix(NAME, x)?;
     shaped(NAME, x, &[rows, columns], &[("dout", dout)])?;
     shaped(NAME, x, &[2, columns], &[("the statistics", statistics)])?;
     shaped(NAME, x, &[columns], &[("γ", gamma)])?;
-    let [dx, dgamma, dbeta] = match (dout.storage(), x.storage(), statistics.storage(), gamma.storage()) {
-        (Storage::F64(dout), Storage::F64(x), Storage::F64(statistics), Storage::F64(gamma)) => {
+    if into.iter().any(|slot| slot.len() != columns) {
+        let problem =
+            format!("room for {} and {} gradients of {columns} features", into[0].len(), into[1].len());
+        return Err(Error::shape(NAME, problem, "pass room for a gradient of each γ and β"));
+    }
+    let storage = match (dout.storage(), x.storage(), statistics.storage(), gamma.storage(), into) {
+        (
+            Storage::F64(dout),
+            Storage::F64(x),
+            Storage::F64(statistics),
+            Storage::F64(gamma),
+            [RealsMut::F64(dgamma), RealsMut::F64(dbeta)],
+        ) => {
             let gradients = match form {
                 Backward::Formula => reference::batchnorm::backward_formula(dout, x, statistics, gamma),
                 Backward::Graph => reference::batchnorm::backward_graph(dout, x, statistics, gamma),
             };
-            [gradients.dx, gradients.dgamma, gradients.dbeta].map(|values| Storage::F64(values.into()))
+            dgamma.copy_from_slice(&gradients.dgamma);
+            dbeta.copy_from_slice(&gradients.dbeta);
+            Storage::F64(gradients.dx.into())
         }
-        (Storage::F32(dout), Storage::F32(x), Storage::F32(statistics), Storage::F32(gamma)) => {
+        (
+            Storage::F32(dout),
+            Storage::F32(x),
+            Storage::F32(statistics),
+            Storage::F32(gamma),
+            [RealsMut::F32(dgamma), RealsMut::F32(dbeta)],
+        ) => {
             let gradients = match form {
                 Backward::Formula => cpu::batchnorm::backward_formula(dout, x, statistics, gamma),
                 Backward::Graph => cpu::batchnorm::backward_graph(dout, x, statistics, gamma),
             };
-            [gradients.dx, gradients.dgamma, gradients.dbeta].map(|values| Storage::F32(values.into()))
+            dgamma.copy_from_slice(&gradients.dgamma);
+            dbeta.copy_from_slice(&gradients.dbeta);
+            Storage::F32(gradients.dx.into())
         }
         (
             Storage::Gpu(gpu, dout, DType::Real),
             Storage::Gpu(_, x, DType::Real),
             Storage::Gpu(_, statistics, DType::Real),
             Storage::Gpu(_, gamma, DType::Real),
-        ) => gpu::backward(gpu, family, [x, gamma, dout, statistics], [rows, columns], form)?
-            .map(|buffer| Storage::Gpu(gpu.clone(), buffer, DType::Real)),
+            [RealsMut::Gpu(_, dgamma), RealsMut::Gpu(_, dbeta)],
+        ) => {
+            let operands = [x, gamma, dout, statistics];
+            let dx = gpu::backward(gpu, family, operands, [&dgamma, &dbeta], [rows, columns], form)?;
+            Storage::Gpu(gpu.clone(), dx, DType::Real)
+        }
         _ => return Err(wrong_dtypes(NAME, &[dout, x, statistics, gamma], REALS)),
     };
-    Ok(Gradients {
-        dx: Tensor::from_storage(vec![rows, columns], dx),
-        dgamma: Tensor::from_storage(vec![columns], dgamma),
-        dbeta: Tensor::from_storage(vec![columns], dbeta),
-    })
+    Ok(Tensor::from_storage(vec![rows, columns], storage))
 }

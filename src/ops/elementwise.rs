@@ -77,7 +77,12 @@ pub fn scale(alpha: f64, x: &Tensor) -> Result<Tensor> {
 /// As [`add`]; `y` is then unchanged.
 pub fn axpy(alpha: f64, x: &Tensor, y: &mut Tensor) -> Result<()> {
     check_alike(x, y)?;
-    match (x.storage(), y.reals_mut(NAME)?) {
+    axpy_into(alpha, x, y.reals_mut(NAME)?)
+}
+
+/// [`axpy`] where `y` is a part of a tensor, of as many elements as `x` and on its device.
+pub(crate) fn axpy_into(alpha: f64, x: &Tensor, y: RealsMut<'_>) -> Result<()> {
+    match (x.storage(), y) {
         (Storage::F64(x), RealsMut::F64(y)) => {
             y.copy_from_slice(&reference::elementwise::axpy(alpha, x, y));
             Ok(())
@@ -86,7 +91,7 @@ pub fn axpy(alpha: f64, x: &Tensor, y: &mut Tensor) -> Result<()> {
             cpu::elementwise::axpy(alpha as f32, x, y);
             Ok(())
         }
-        (Storage::Gpu(_, x, DType::Real), RealsMut::Gpu(gpu, y)) => gpu::axpy(gpu, alpha as f32, x, y),
+        (Storage::Gpu(_, x, DType::Real), RealsMut::Gpu(gpu, y)) => gpu::axpy(gpu, alpha as f32, x, &y),
         _ => Err(wrong_dtypes(NAME, &[x], "real tensors")),
     }
 }

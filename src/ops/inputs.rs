@@ -32,7 +32,7 @@ impl Input {
         device: &Device,
         rng: &mut impl Rng,
         shape: [usize; 2],
-        level: fn(&mut [f64], usize),
+        level: Level,
     ) -> Result<Self> {
         let mut values = rng::reals(rng, shape[0] * shape[1]);
         level(&mut values, shape[1]);
@@ -57,6 +57,9 @@ impl Input {
 
 /// A number that is far from its neighbours of few digits: adding it again and again rounds, and mostly the same way.
 const LEVEL: f64 = 0.1f32 as f64;
+
+/// Makes a row or a column of a matrix, given its columns, equal numbers.
+pub(super) type Level = fn(&mut [f64], usize);
 
 /// Makes the first row of a matrix equal numbers, such as a background: the roundings of a sum along it do not cancel.
 pub(super) fn level_row(values: &mut [f64], columns: usize) {

@@ -7,8 +7,8 @@ pub use self::table::OP;
 pub use super::batchnorm::{Gradients, Normalized};
 use super::features::{matrix, positive_epsilon, shaped};
 use super::wrong_dtypes;
-use crate::error::Result;
-use crate::tensor::{DType, Storage, Tensor};
+use crate::error::{Error, Result};
+use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::{cpu, reference};
 
 const NAME: &str = "layernorm";
@@ -20,8 +20,8 @@ const REALS: &str = "real tensors";
 /// Hinton (2016); assignment 2. Gradient: [`layernorm_backward`].
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ or ε is not above 0;
-/// [`Error::Device`](crate::Error::Device) when the device fails.
+/// [`Error::Shape`] when shapes, types or devices differ or ε is not above 0;
+/// [`Error::Device`] when the device fails.
 pub fn layernorm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Normalized> {
     forward(x, gamma, beta, epsilon, None)
 }
@@ -64,7 +64,7 @@ fn forward(
 /// With g = dout·γ: dx = (D·g − Σg − x̂·Σ(g·x̂))/(D·√(σ²+ε)) with sums along the row, dγ = Σdout·x̂ and dβ = Σdout down the columns.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ; [`Error::Device`](crate::Error::Device) when the device
+/// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device
 /// fails.
 pub fn layernorm_backward(
     dout: &Tensor,
@@ -75,6 +75,17 @@ pub fn layernorm_backward(
     backward(dout, x, statistics, gamma, None)
 }
 
+/// [`layernorm_backward`] with the gradients of γ and β to where there is room for them; returns dx.
+pub(crate) fn layernorm_backward_into(
+    dout: &Tensor,
+    x: &Tensor,
+    statistics: &Tensor,
+    gamma: &Tensor,
+    into: [RealsMut<'_>; 2],
+) -> Result<Tensor> {
+    write(dout, x, statistics, gamma, into, None)
+}
+
 fn backward(
     dout: &Tensor,
     x: &Tensor,
@@ -82,31 +93,67 @@ fn backward(
     gamma: &Tensor,
     family: Option<&str>,
 ) -> Result<Gradients> {
+    let mut dgamma = Tensor::unwritten(&x.device(), gamma.shape())?;
+    let mut dbeta = Tensor::unwritten(&x.device(), gamma.shape())?;
+    let into = [dgamma.reals_mut(NAME)?, dbeta.reals_mut(NAME)?];
+    let dx = write(dout, x, statistics, gamma, into, family)?;
+    Ok(Gradients { dx, dgamma, dbeta })
+}
+
+fn write(
+    dout: &Tensor,
+    x: &Tensor,
+    statistics: &Tensor,
+    gamma: &Tensor,
+    into: [RealsMut<'_>; 2],
+    family: Option<&str>,
+) -> Result<Tensor> {
     let [rows, columns] = matrix(NAME, x)?;
     shaped(NAME, x, &[rows, columns], &[("dout", dout)])?;
     shaped(NAME, x, &[2, rows], &[("the statistics", statistics)])?;
     shaped(NAME, x, &[columns], &[("γ", gamma)])?;
-    let [dx, dgamma, dbeta] = match (dout.storage(), x.storage(), statistics.storage(), gamma.storage()) {
-        (Storage::F64(dout), Storage::F64(x), Storage::F64(statistics), Storage::F64(gamma)) => {
+    if into.iter().any(|slot| slot.len() != columns) {
+        let problem =
+            format!("room for {} and {} gradients of {columns} features", into[0].len(), into[1].len());
+        return Err(Error::shape(NAME, problem, "pass room for a gradient of each γ and β"));
+    }
+    let storage = match (dout.storage(), x.storage(), statistics.storage(), gamma.storage(), into) {
+        (
+            Storage::F64(dout),
+            Storage::F64(x),
+            Storage::F64(statistics),
+            Storage::F64(gamma),
+            [RealsMut::F64(dgamma), RealsMut::F64(dbeta)],
+        ) => {
             let gradients = reference::layernorm::backward(dout, x, statistics, gamma, rows);
-            [gradients.dx, gradients.dgamma, gradients.dbeta].map(|values| Storage::F64(values.into()))
+            dgamma.copy_from_slice(&gradients.dgamma);
+            dbeta.copy_from_slice(&gradients.dbeta);
+            Storage::F64(gradients.dx.into())
         }
-        (Storage::F32(dout), Storage::F32(x), Storage::F32(statistics), Storage::F32(gamma)) => {
+        (
+            Storage::F32(dout),
+            Storage::F32(x),
+            Storage::F32(statistics),
+            Storage::F32(gamma),
+            [RealsMut::F32(dgamma), RealsMut::F32(dbeta)],
+        ) => {
             let gradients = cpu::layernorm::backward(dout, x, statistics, gamma, rows);
-            [gradients.dx, gradients.dgamma, gradients.dbeta].map(|values| Storage::F32(values.into()))
+            dgamma.copy_from_slice(&gradients.dgamma);
+            dbeta.copy_from_slice(&gradients.dbeta);
+            Storage::F32(gradients.dx.into())
         }
         (
             Storage::Gpu(gpu, dout, DType::Real),
             Storage::Gpu(_, x, DType::Real),
             Storage::Gpu(_, statistics, DType::Real),
             Storage::Gpu(_, gamma, DType::Real),
-        ) => gpu::backward(gpu, family, [x, gamma, dout, statistics], [rows, columns])?
-            .map(|buffer| Storage::Gpu(gpu.clone(), buffer, DType::Real)),
+            [RealsMut::Gpu(_, dgamma), RealsMut::Gpu(_, dbeta)],
+        ) => {
+            let operands = [x, gamma, dout, statistics];
+            let dx = gpu::backward(gpu, family, operands, [&dgamma, &dbeta], [rows, columns])?;
+            Storage::Gpu(gpu.clone(), dx, DType::Real)
+        }
         _ => return Err(wrong_dtypes(NAME, &[dout, x, statistics, gamma], REALS)),
     };
-    Ok(Gradients {
-        dx: Tensor::from_storage(vec![rows, columns], dx),
-        dgamma: Tensor::from_storage(vec![columns], dgamma),
-        dbeta: Tensor::from_storage(vec![columns], dbeta),
-    })
+    Ok(Tensor::from_storage(vec![rows, columns], storage))
 }

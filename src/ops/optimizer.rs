@@ -51,6 +51,17 @@ pub fn update(
     gradient: &Tensor,
     state: &mut [Tensor],
 ) -> Result<()> {
+    update_all(rule, step, w, gradient, &mut state.iter_mut().collect::<Vec<_>>())
+}
+
+/// [`update`] with states that lie apart.
+pub(crate) fn update_all(
+    rule: &Rule,
+    step: &Step,
+    w: &mut Tensor,
+    gradient: &Tensor,
+    state: &mut [&mut Tensor],
+) -> Result<()> {
     check_operands(rule, w, gradient, state)?;
     check_numbers(rule, step, w.len())?;
     let w = w.reals_mut(NAME)?;
@@ -71,14 +82,14 @@ pub fn update(
         (RealsMut::Gpu(gpu, w), Storage::Gpu(_, gradient, DType::Real)) => {
             let of = |state| if let RealsMut::Gpu(_, state) = state { Some(state) } else { None };
             let state: Vec<_> = state.into_iter().filter_map(of).collect();
-            gpu::record(gpu, rule, step, [w, gradient], &state)
+            gpu::record(gpu, rule, step, [&w, gradient], &state.iter().collect::<Vec<_>>())
         }
         _ => Err(wrong_dtypes(NAME, &[gradient], "real tensors")),
     }
 }
 
 /// Refuses tensors that do not belong together.
-fn check_operands(rule: &Rule, w: &Tensor, gradient: &Tensor, state: &[Tensor]) -> Result<()> {
+fn check_operands(rule: &Rule, w: &Tensor, gradient: &Tensor, state: &[&mut Tensor]) -> Result<()> {
     if state.len() != rule.states() {
         return Err(Error::shape(
             NAME,
@@ -86,7 +97,7 @@ fn check_operands(rule: &Rule, w: &Tensor, gradient: &Tensor, state: &[Tensor]) 
             format!("pass {}, zero before the first step", rule.states()),
         ));
     }
-    for other in state.iter().chain([gradient]) {
+    for other in state.iter().map(|state| &**state).chain([gradient]) {
         if other.shape() != w.shape() {
             return Err(Error::shape(
                 NAME,

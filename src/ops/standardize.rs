@@ -5,11 +5,11 @@ mod gpu;
 use std::ops::Range;
 
 use super::features::{matrix, shaped};
-use super::inputs::{Input, worst};
-use super::take::Positions;
+use super::inputs::{Input, worst, worst_exact};
+use super::take::{Positions, take};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
@@ -26,7 +26,7 @@ pub static OP: Op = Op {
     shaders: gpu::shaders,
     flops: |s| 2.0 * (s[2] * s[1]) as f64,
     bytes: |s| 8.0 * (s[2] * s[1]) as f64,
-    variants: |device| variants_of(device, &["f32", "u8", "f32_gather", "u8_gather"], gpu::families),
+    variants: |device| variants_of(device, FORMS, gpu::families),
     shapes,
     // Without rows there is nothing to pick.
     fit: |shape| shape[2] *= shape[0].min(1),
@@ -45,8 +45,8 @@ pub static OP: Op = Op {
 /// notes, "Data preprocessing".
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ, or a row number on the host is not below N; on an adapter such a row becomes NaN.
-/// [`Error::Device`](crate::Error::Device) when the device fails.
+/// [`Error::Shape`] when shapes, types or devices differ, or a row number on the host is not below N; on an adapter such a row becomes NaN.
+/// [`Error::Device`] when the device fails.
 pub fn standardize(
     x: &Tensor,
     shift: &Tensor,
@@ -54,6 +54,58 @@ pub fn standardize(
     rows: Option<&Positions<'_>>,
 ) -> Result<Tensor> {
     run(x, shift, scale, rows, None)
+}
+
+/// A training batch of resident rows, in one launch: [`standardize`] of the `rows` picked, [M, D], and their `labels`, \[M\], of labels \[N\].
+///
+/// # Errors
+/// As [`standardize`]; also when there is not one label for each row. On an adapter a row number not below N gives the largest label.
+pub fn standardize_batch(
+    x: &Tensor,
+    labels: &Tensor,
+    shift: &Tensor,
+    scale: &Tensor,
+    rows: &Positions<'_>,
+) -> Result<(Tensor, Tensor)> {
+    batch(x, labels, shift, scale, rows, None)
+}
+
+fn batch(
+    x: &Tensor,
+    labels: &Tensor,
+    shift: &Tensor,
+    scale: &Tensor,
+    picks: &Positions<'_>,
+    family: Option<&str>,
+) -> Result<(Tensor, Tensor)> {
+    let [rows, columns] = matrix(NAME, x)?;
+    if labels.shape() != [rows] {
+        let problem = format!("{rows} rows with labels of shape {:?}", labels.shape());
+        return Err(Error::shape(NAME, problem, "pass one label for each row"));
+    }
+    same_device(NAME, x, labels)?;
+    let (
+        Storage::Gpu(gpu, rows_on_device, dtype @ (DType::Real | DType::U8)),
+        Storage::Gpu(_, labels_on_device, DType::U32),
+        Storage::Gpu(_, shift_on_device, DType::Real),
+        Storage::Gpu(_, scale_on_device, DType::Real),
+        Storage::Gpu(_, all, DType::U32),
+        true,
+    ) = (x.storage(), labels.storage(), shift.storage(), scale.storage(), picks.all.storage(), columns > 0)
+    else {
+        return Ok((run(x, shift, scale, Some(picks), family)?, take(labels, picks)?));
+    };
+    shaped(NAME, x, &[columns], &[("shift", shift), ("scale", scale)])?;
+    same_device(NAME, x, picks.all)?;
+    picks.check(NAME, rows)?;
+    let taken = picks.range.len();
+    let bytes = *dtype == DType::U8;
+    let operands = [rows_on_device, shift_on_device, scale_on_device];
+    let picks = Some((all, picks.range.start));
+    let shape = [rows, columns, taken];
+    let [out, labels] = gpu::record_batch(gpu, family, bytes, operands, labels_on_device, picks, shape)?;
+    let of = |shape, buffer, dtype| Tensor::from_storage(shape, Storage::Gpu(gpu.clone(), buffer, dtype));
+    Ok((of(vec![taken, columns], out, DType::Real), of(vec![taken], labels, DType::U32)))
 }
 
 fn run(
@@ -113,6 +165,8 @@ fn run(
     Ok(Tensor::from_storage(vec![taken, columns], storage))
 }
 
+const FORMS: &[&str] = &["f32", "u8", "f32_gather", "u8_gather", "f32_batch", "u8_batch"];
+
 fn shapes(effort: Effort) -> Vec<Vec<usize>> {
     let mut shapes = vec![
         vec![0, 5, 0],
@@ -141,18 +195,19 @@ struct Operands {
     /// Twice as many as are picked, of which the middle counts.
     numbers: Option<(Tensor, Vec<u32>)>,
     range: Range<usize>,
+    /// Of the rows, in the forms that make a batch.
+    labels: Option<(Tensor, Vec<u32>)>,
 }
 
 fn operands(device: &Device, case: &Case) -> Result<Operands> {
     let wrong = || wrong_case(&OP, case);
     let &[rows, columns, picked] = case.shape.as_slice() else { return Err(wrong()) };
-    let (bytes, gathers) = match split_variant(&case.variant).0 {
-        "f32" => (false, false),
-        "u8" => (true, false),
-        "f32_gather" => (false, true),
-        "u8_gather" => (true, true),
-        _ => return Err(wrong()),
-    };
+    let form = split_variant(&case.variant).0;
+    if !FORMS.contains(&form) {
+        return Err(wrong());
+    }
+    let (bytes, batch) = (form.starts_with("u8"), form.ends_with("_batch"));
+    let gathers = batch || form.ends_with("_gather");
     let mut rng = rng::seeded(case.seed);
     let x = match bytes {
         true => {
@@ -172,21 +227,42 @@ fn operands(device: &Device, case: &Case) -> Result<Operands> {
         }
         false => None,
     };
-    Ok(Operands { x, shift, scale, numbers, range: picked / 2..picked / 2 + picked })
+    let labels = match batch {
+        true => {
+            let labels = rng::integers(&mut rng, rows, u32::MAX);
+            Some((Tensor::from_u32(device, &[rows], &labels)?, labels))
+        }
+        false => None,
+    };
+    Ok(Operands { x, shift, scale, numbers, range: picked / 2..picked / 2 + picked, labels })
 }
 
 impl Operands {
-    fn run(&self, family: Option<&str>) -> Result<Tensor> {
+    /// The rows, and the labels of those where they are a batch.
+    fn run(&self, family: Option<&str>) -> Result<(Tensor, Option<Tensor>)> {
         let picks = self.numbers.as_ref().map(|(all, _)| Positions { all, range: self.range.clone() });
-        run(&self.x.tensor, &self.shift.tensor, &self.scale.tensor, picks.as_ref(), family)
+        let (x, shift, scale) = (&self.x.tensor, &self.shift.tensor, &self.scale.tensor);
+        match (&self.labels, &picks) {
+            (Some((labels, _)), Some(picks)) => {
+                batch(x, labels, shift, scale, picks, family).map(|(x, labels)| (x, Some(labels)))
+            }
+            _ => Ok((run(x, shift, scale, picks.as_ref(), family)?, None)),
+        }
     }
 }
 
 fn check(device: &Device, case: &Case) -> Result<Worst> {
     let operands = operands(device, case)?;
-    let got = operands.run(split_variant(&case.variant).1)?;
-    let Operands { x, shift, scale, numbers, range } = &operands;
+    let (got, got_labels) = operands.run(split_variant(&case.variant).1)?;
+    let Operands { x, shift, scale, numbers, range, labels } = &operands;
     let numbers = numbers.as_ref().map(|(_, numbers)| &numbers[range.clone()]);
     let want = reference::standardize::standardize(&x.tracked, &shift.tracked, &scale.tracked, numbers);
-    worst(&[(&got, want)])
+    let worst = worst(&[(&got, want)])?;
+    match (got_labels, labels, numbers) {
+        (Some(got), Some((_, labels)), Some(numbers)) => {
+            let want = reference::take::take(labels, numbers).into_iter().map(f64::from).collect::<Vec<_>>();
+            Ok(worst.max(worst_exact(&got, &want)?))
+        }
+        _ => Ok(worst),
+    }
 }

@@ -32,16 +32,16 @@ fn gradcheck(case: &Case, net: &TwoLayerNet, x: &Tensor, y: &Tensor, stated: f64
         return Ok(());
     }
     let (_, gradients) = net.clone().loss(x, y).map_err(text)?;
-    for (name, w) in net.parameters().iter() {
+    for (name, w) in net.parameters().tensors().map_err(text)? {
         let mut moved = net.clone();
-        let numeric = differences(Scheme::Centered, 1e-5, &host(w)?, |values| {
+        let numeric = differences(Scheme::Centered, 1e-5, &host(&w)?, |values| {
             let tensor = Tensor::from_f64(&Device::Reference, w.shape(), values)?;
-            *moved.net.parameters.get_mut(name)? = tensor;
+            moved.net.parameters.set(name, &tensor)?;
             let loss = moved.loss(x, y)?.0.value()?;
             Ok(Evaluation { loss, decisions: Vec::new() })
         })
         .map_err(text)?;
-        let analytic = host(gradients.get(name).map_err(text)?)?;
+        let analytic = host(&gradients.get(name).map_err(text)?)?;
         let errors = analytic.iter().zip(&numeric).map(|(a, n)| relative_error(*a, n.value));
         let worst = errors.fold(0.0, f64::max);
         if worst > stated {
@@ -58,8 +58,8 @@ fn toy(case: &Case) -> Result<(TwoLayerNet, Tensor, Tensor), String> {
     let mut random = RandomState::new(0);
     let net = TwoLayerNet::toy(&case.device, [4, 10, 3], 1e-1, reg, &mut random).map_err(text)?;
     let x: Vec<_> = RandomState::new(1).randn(20).into_iter().map(|x| 10.0 * x).collect();
-    for (name, tensor) in net.parameters().iter() {
-        case.near_to(name, &host(tensor)?, &numbers(&inputs[name]), 0.0)?;
+    for (name, tensor) in net.parameters().tensors().map_err(text)? {
+        case.near_to(name, &host(&tensor)?, &numbers(&inputs[name]), 0.0)?;
     }
     case.near_to("X", &x, &numbers(&inputs["X"]), 0.0)?;
     Ok((net, case.real(&[5, 4], &x)?, case.labels(&integers(&inputs["y"]))?))
@@ -80,8 +80,8 @@ pub fn two_layer_net_toy(case: &Case) -> Outcome {
 pub fn two_layer_net_toy_grads(case: &Case) -> Outcome {
     let (mut net, x, y) = toy(case)?;
     let (_, gradients) = net.loss(&x, &y).map_err(text)?;
-    for (name, gradient) in gradients.iter() {
-        case.near(&format!("d{name}"), &host(gradient)?, case.stated())?;
+    for (name, gradient) in gradients.tensors().map_err(text)? {
+        case.near(&format!("d{name}"), &host(&gradient)?, case.stated())?;
     }
     Ok(())
 }
@@ -137,10 +137,10 @@ pub fn fc_net(case: &Case) -> Outcome {
         let architecture = Architecture { normalization, reg, ..Architecture::new(15, &[20, 30], 10) };
         let init = cs231n_gpu::nn::model::Init::Normal(5e-2);
         let mut net = FullyConnectedNet::new(&case.device, architecture, init, &mut random).map_err(text)?;
-        for (name, tensor) in net.parameters.iter() {
+        for (name, tensor) in net.parameters.tensors().map_err(text)? {
             let listed = &inputs[format!("case{index}_{name}")];
             if listed.is_object() {
-                case.near_to(name, &host(tensor)?, &numbers(listed), 0.0)?;
+                case.near_to(name, &host(&tensor)?, &numbers(listed), 0.0)?;
             }
         }
         let (loss, gradients) = net.loss(&x, &y).map_err(text)?;
@@ -156,8 +156,8 @@ pub fn fc_net(case: &Case) -> Outcome {
 fn check_gradients(case: &Case, index: usize, gradients: &Parameters) -> Outcome {
     let expected = &case.vector.expected;
     let (mut got, mut want) = (Vec::new(), Vec::new());
-    for (name, gradient) in gradients.iter() {
-        let values = host(gradient)?;
+    for (name, gradient) in gradients.tensors().map_err(text)? {
+        let values = host(&gradient)?;
         let listed = &expected[format!("case{index}_d{name}")];
         if listed.is_object() {
             case.near_to(name, &values, &numbers(listed), 1e-8)?;

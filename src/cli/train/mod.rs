@@ -34,7 +34,7 @@ use super::args::name_of;
 use super::output::{self, Format};
 use super::summary::{DataFacts, DeviceFacts, peak_memory_bytes};
 use crate::data::Dataset;
-use crate::device::{Device, Opened};
+use crate::device::Opened;
 use crate::error::{Error, Result};
 use crate::nn::checkpoint::{self, Model};
 use crate::nn::shadow::Shadow;
@@ -87,10 +87,6 @@ pub(super) struct Session<'a> {
     notes: &'a Notes,
     opened: &'a Opened,
     dir: &'a RunDir,
-}
-
-fn dispatches(device: &Device) -> u64 {
-    if let Device::Gpu(gpu) = device { gpu.counters().dispatches } else { 0 }
 }
 
 /// A run that is about to begin, or to go on.
@@ -193,7 +189,7 @@ impl Train {
             let done = solver.history.losses.len() as u64;
             solver.shadow = Some(Shadow::spread(done, solver.training().steps(per_epoch), count));
         }
-        let before = (solver.history.losses.len(), dispatches(device), solver.history.epochs.len());
+        let before = (solver.history.losses.len(), solver.history.epochs.len());
         let mut reporter = Reporter::new(&solver, per_epoch, feeds.train.len());
         let base = model.clone();
         let ended = feeds.run(&mut solver, &mut |solver, event| {
@@ -206,7 +202,7 @@ impl Train {
         reporter.finish();
         seconds.train = lap();
         let steps = solver.history.losses.len() - before.0;
-        let dispatches_per_step = (dispatches(device) - before.1) as f64 / steps.max(1) as f64;
+        let cost = solver.cost();
         model.net = solver.best.clone().unwrap_or_else(|| solver.net.clone());
         model.save(dir.model())?;
         dir.write_history(&solver.history)?;
@@ -243,14 +239,15 @@ impl Train {
             steps: solver.history.losses.len(),
             // Of steps and evaluations: a checkpoint takes what the disk takes.
             steps_per_second: steps as f64
-                / solver.history.epochs[before.2..].iter().map(|epoch| epoch.seconds).sum::<f64>().max(1e-9),
+                / solver.history.epochs[before.1..].iter().map(|epoch| epoch.seconds).sum::<f64>().max(1e-9),
             train_loss: solver.history.epochs.last().map(|epoch| epoch.train_loss),
             val_accuracy: solver.history.best_accuracy(),
             test_accuracy: confusion.as_ref().map(|confusion| confusion.accuracy),
             reconstruction,
             verification: solver.shadow.as_ref().map(Verification::of),
             seconds,
-            dispatches_per_step,
+            dispatches_per_step: cost.dispatches_per_step(),
+            steps_per_submission: cost.steps_per_submission(),
             peak_memory_bytes: peak_memory_bytes(),
             model_path: dir.model(),
             report_path: report,

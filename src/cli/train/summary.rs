@@ -50,6 +50,7 @@ pub(super) struct TrainSummary {
     pub(super) verification: Option<Verification>,
     pub(super) seconds: Seconds,
     pub(super) dispatches_per_step: f64,
+    pub(super) steps_per_submission: f64,
     pub(super) peak_memory_bytes: Option<u64>,
     pub(super) model_path: PathBuf,
     pub(super) report_path: PathBuf,
@@ -94,7 +95,10 @@ impl TrainSummary {
         );
         text += &format!("speed      {:.1} steps/s", self.steps_per_second);
         if self.dispatches_per_step > 0.0 {
-            text += &format!(" · {:.1} dispatches a step", self.dispatches_per_step);
+            text += &format!(
+                " · {:.1} dispatches a step · {:.1} steps a submission",
+                self.dispatches_per_step, self.steps_per_submission
+            );
         }
         if let Some(bytes) = self.peak_memory_bytes {
             text += &format!(" · peak memory {}", mebibytes(bytes));

@@ -148,7 +148,8 @@ fn of(name: &'static str, evaluated: Architecture, differentiated: Architecture,
         }),
         gradients: Box::new(move |tensors| {
             let (mut net, x, y) = same(&differentiated, tensors)?;
-            Ok(net.loss(&x, &y)?.1.iter().map(|(_, gradient)| gradient.clone()).collect())
+            let gradients = net.loss(&x, &y)?.1;
+            Ok(gradients.tensors()?.into_iter().map(|(_, gradient)| gradient).collect())
         }),
     }
 }

@@ -3,10 +3,8 @@
 use super::activations::{ActivationCache, activation_backward};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
-use crate::ops::affine::affine;
-use crate::ops::matmul::{Transposed, matmul};
-use crate::ops::reduce::{Axis, sum};
-use crate::tensor::Tensor;
+use crate::ops::affine::{affine, affine_gradients, affine_gradients_into, affine_input_gradient};
+use crate::tensor::{RealsMut, Tensor};
 
 /// What [`affine_backward`] needs.
 #[derive(Debug)]
@@ -31,6 +29,21 @@ impl AffineCache {
         let features = x.shape()[1..].iter().product();
         Ok(Self { x: x.reshape(&[samples, features])?, shape: x.shape().to_vec(), w: w.clone() })
     }
+
+    /// Writes (dW, db) to where there is room for them.
+    pub(in crate::nn) fn write_gradients(&self, dout: &Tensor, into: [RealsMut<'_>; 2]) -> Result<()> {
+        affine_gradients_into(&self.x, dout, into)
+    }
+
+    /// The gradient of the input's own input, where the input is the output of `below`, in the shape of rows.
+    pub(in crate::nn) fn gradient_below(&self, dout: &Tensor, below: &ActivationCache) -> Result<Tensor> {
+        affine_input_gradient(dout, &self.w, Some((&below.y, below.activation)))
+    }
+
+    /// dx.
+    pub(in crate::nn) fn input_gradient(&self, dout: &Tensor) -> Result<Tensor> {
+        affine_input_gradient(dout, &self.w, None)?.reshape(&self.shape)
+    }
 }
 
 /// out = x·W + b for `x` of N samples of any shape (N × d₁ × … × dₖ, D = d₁·…·dₖ), `w` (D × C) and `b` (C). Returns N × C.
@@ -47,7 +60,7 @@ pub fn affine_forward(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, Aff
 /// # Errors
 /// As [`affine_forward`].
 pub fn affine_backward(dout: &Tensor, cache: AffineCache) -> Result<(Tensor, Tensor, Tensor)> {
-    let dx = matmul(dout, &cache.w, Transposed { a: false, b: true })?.reshape(&cache.shape)?;
+    let dx = cache.input_gradient(dout)?;
     let (dw, db) = affine_backward_parameters(dout, cache)?;
     Ok((dx, dw, db))
 }
@@ -57,8 +70,7 @@ pub fn affine_backward(dout: &Tensor, cache: AffineCache) -> Result<(Tensor, Ten
 /// # Errors
 /// As [`affine_forward`].
 pub fn affine_backward_parameters(dout: &Tensor, cache: AffineCache) -> Result<(Tensor, Tensor)> {
-    let dw = matmul(&cache.x, dout, Transposed { a: true, b: false })?;
-    Ok((dw, sum(dout, Axis::Columns)?))
+    affine_gradients(&cache.x, dout)
 }
 
 /// What [`affine_activation_backward`] needs.

@@ -3,7 +3,7 @@
 use super::Mode;
 use crate::error::{Error, Result};
 use crate::ops::batchnorm::{self as op, Backward, Gradients, Running, batchnorm_test, batchnorm_train};
-use crate::tensor::Tensor;
+use crate::tensor::{RealsMut, Tensor};
 
 /// The course's `bn_param`.
 #[derive(Debug, Clone)]
@@ -76,15 +76,29 @@ pub fn batchnorm_backward_alt(dout: &Tensor, cache: BatchNormCache) -> Result<(T
     backward(dout, &cache, Backward::Formula)
 }
 
+/// [`batchnorm_backward_alt`] with dγ and dβ to where there is room for them; returns dx.
+pub(in crate::nn) fn batchnorm_backward_into(
+    dout: &Tensor,
+    cache: &BatchNormCache,
+    into: [RealsMut<'_>; 2],
+) -> Result<Tensor> {
+    op::batchnorm_backward_into(dout, &cache.x, cache.statistics()?, &cache.gamma, Backward::Formula, into)
+}
+
+impl BatchNormCache {
+    fn statistics(&self) -> Result<&Tensor> {
+        self.statistics.as_ref().ok_or_else(|| {
+            Error::shape(
+                "batchnorm",
+                "a gradient of a forward pass in test mode",
+                "run the forward pass in train mode",
+            )
+        })
+    }
+}
+
 fn backward(dout: &Tensor, cache: &BatchNormCache, form: Backward) -> Result<(Tensor, Tensor, Tensor)> {
-    let Some(statistics) = &cache.statistics else {
-        return Err(Error::shape(
-            "batchnorm",
-            "a gradient of a forward pass in test mode",
-            "run the forward pass in train mode",
-        ));
-    };
     let Gradients { dx, dgamma, dbeta } =
-        op::batchnorm_backward(dout, &cache.x, statistics, &cache.gamma, form)?;
+        op::batchnorm_backward(dout, &cache.x, cache.statistics()?, &cache.gamma, form)?;
     Ok((dx, dgamma, dbeta))
 }

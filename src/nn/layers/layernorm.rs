@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::ops::batchnorm::Gradients;
 use crate::ops::layernorm as op;
-use crate::tensor::Tensor;
+use crate::tensor::{RealsMut, Tensor};
 
 /// What [`layernorm_backward`] needs.
 #[derive(Debug)]
@@ -37,4 +37,14 @@ pub fn layernorm_backward(dout: &Tensor, cache: LayerNormCache) -> Result<(Tenso
     let LayerNormCache { x, gamma, statistics } = cache;
     let Gradients { dx, dgamma, dbeta } = op::layernorm_backward(dout, &x, &statistics, &gamma)?;
     Ok((dx, dgamma, dbeta))
+}
+
+/// [`layernorm_backward`] with dγ and dβ to where there is room for them; returns dx.
+pub(in crate::nn) fn layernorm_backward_into(
+    dout: &Tensor,
+    cache: &LayerNormCache,
+    into: [RealsMut<'_>; 2],
+) -> Result<Tensor> {
+    let LayerNormCache { x, gamma, statistics } = cache;
+    op::layernorm_backward_into(dout, x, statistics, gamma, into)
 }

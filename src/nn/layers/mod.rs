@@ -30,10 +30,12 @@ pub use affine::{
     AffineActivationCache, AffineCache, affine_activation_backward, affine_activation_forward,
     affine_backward, affine_backward_parameters, affine_forward, affine_relu_backward, affine_relu_forward,
 };
+pub(super) use batchnorm::batchnorm_backward_into;
 pub use batchnorm::{
     BatchNormCache, BatchNormParam, batchnorm_backward, batchnorm_backward_alt, batchnorm_forward,
 };
 pub use dropout::{DropoutCache, DropoutParam, Mask, dropout_backward, dropout_forward};
+pub(super) use layernorm::layernorm_backward_into;
 pub use layernorm::{LayerNormCache, layernorm_backward, layernorm_forward};
 pub use loss::{Loss, softmax_loss, svm_loss};
 

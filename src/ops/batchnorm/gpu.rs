@@ -207,22 +207,23 @@ pub(super) fn test(
     Ok(out)
 }
 
-/// Records the gradients for [x, γ, dout, statistics]; returns [dx, dγ, dβ].
+/// Records the gradients for [x, γ, dout, statistics], those of γ and β into the buffers given; returns dx.
 pub(super) fn backward(
     gpu: &Gpu,
     family: Option<&str>,
     [x, gamma, dout, statistics]: [&Buffer; 4],
+    [dgamma, dbeta]: [&Buffer; 2],
     shape: [usize; 2],
     form: Backward,
-) -> Result<[Buffer; 3]> {
-    let (dx, dgamma, dbeta) = (gpu.alloc(x.len())?, gpu.alloc(gamma.len())?, gpu.alloc(gamma.len())?);
+) -> Result<Buffer> {
+    let dx = gpu.alloc(x.len())?;
     let kernel = match form {
         Backward::Formula => &FORMULA,
         Backward::Graph => &GRAPH,
     };
-    let buffers = [x, gamma, dout, statistics, &dx, &dgamma, &dbeta];
+    let buffers = [x, gamma, dout, statistics, &dx, dgamma, dbeta];
     launch(gpu, family, kernel, &buffers, shape, &Settings { epsilon: 0.0, momentum: 1.0 })?;
-    Ok([dx, dgamma, dbeta])
+    Ok(dx)
 }
 
 #[cfg(test)]

@@ -174,17 +174,18 @@ pub(super) fn forward(
     Ok([out, statistics])
 }
 
-/// Records the gradients for [x, γ, dout, statistics]; returns [dx, dγ, dβ].
+/// Records the gradients for [x, γ, dout, statistics], those of γ and β into the buffers given; returns dx.
 pub(super) fn backward(
     gpu: &Gpu,
     family: Option<&str>,
     [x, gamma, dout, statistics]: [&Buffer; 4],
+    [dgamma, dbeta]: [&Buffer; 2],
     shape: [usize; 2],
-) -> Result<[Buffer; 3]> {
-    let (dx, dgamma, dbeta) = (gpu.alloc(x.len())?, gpu.alloc(gamma.len())?, gpu.alloc(gamma.len())?);
+) -> Result<Buffer> {
+    let dx = gpu.alloc(x.len())?;
     launch(gpu, family, &ROWS, &[x, gamma, dout, statistics, &dx], shape, 0.0)?;
-    launch(gpu, family, &COLUMNS, &[x, &dgamma, dout, statistics, &dbeta], shape, 0.0)?;
-    Ok([dx, dgamma, dbeta])
+    launch(gpu, family, &COLUMNS, &[x, dgamma, dout, statistics, dbeta], shape, 0.0)?;
+    Ok(dx)
 }
 
 #[cfg(test)]

@@ -28,22 +28,27 @@ crate::params! {
     }
 }
 
-const fn kernel(entry: &'static str, subgroup: bool) -> Kernel {
+/// A, B, the two terms and C; then the sums of B's columns, where they are wanted.
+const BUFFERS: &[Access; 6] =
+    &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite];
+
+const fn kernel(entry: &'static str, subgroup: bool, side: bool) -> Kernel {
     Kernel {
         op: super::NAME,
         source: include_str!("../../../shaders/matmul.wgsl"),
         entry,
-        buffers: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
+        buffers: if side { BUFFERS } else { BUFFERS.split_at(5).0 },
         fields: MatmulParams::FIELDS,
         subgroup,
         native: false,
     }
 }
 
-static REGISTERS: Kernel = kernel("registers", false);
+/// Each without and with the sums of B's columns.
+static REGISTERS: [Kernel; 2] = [kernel("registers", false, false), kernel("registers", false, true)];
 // The same entry: with SHARED = 1 it broadcasts across a subgroup.
-static SUBGROUP: Kernel = kernel("registers", true);
-static TILES: Kernel = kernel("tiles", false);
+static SUBGROUP: [Kernel; 2] = [kernel("registers", true, false), kernel("registers", true, true)];
+static TILES: [Kernel; 2] = [kernel("tiles", false, false), kernel("tiles", false, true)];
 
 /// How a product is computed: a family of kernels with its tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,12 +79,13 @@ impl Family {
         }
     }
 
-    fn kernel(self) -> &'static Kernel {
-        match self {
+    fn kernel(self, side: bool) -> &'static Kernel {
+        let kernels = match self {
             Self::Registers => &REGISTERS,
             Self::Subgroup => &SUBGROUP,
             Self::Tiles => &TILES,
-        }
+        };
+        &kernels[usize::from(side)]
     }
 
     /// Subgroup tiles are written for one size of subgroup, which must divide them.
@@ -91,13 +97,18 @@ impl Family {
 /// How much of k `tiles` holds in workgroup memory.
 const DEPTH: usize = 8;
 
+/// Products up to so many multiply-adds have no large tile on a software adapter.
+const SOFTWARE_SMALL: usize = 1 << 21;
+
 /// Multiprocessors of a large GPU: a product should have at least as many tiles.
 const OCCUPIED: usize = 128;
 
 impl Plan {
     /// The family for an adapter, and the largest tile that leaves enough tiles or is not mostly empty.
     fn choose(shape: MatmulShape, software: bool, subgroup: Option<u32>, family: Option<Family>) -> Self {
-        let small = shape.m.min(shape.n) <= 8;
+        let MatmulShape { m, n, k, .. } = shape;
+        // Where a subgroup's tile would be mostly empty; and what software does in a fraction of the time that compiling the large tile takes.
+        let small = m.min(n) <= 8 || (software && m * n * k <= SOFTWARE_SMALL);
         let family = family.unwrap_or(match software {
             _ if small => Family::Registers,
             true if Family::Subgroup.runs_on(subgroup) => Family::Subgroup,
@@ -107,10 +118,12 @@ impl Plan {
         let lanes = subgroup.map_or(1, |lanes| lanes as usize);
         match family {
             Family::Registers => Self { family, tile: [4, 4], lanes: 1, group: 64 },
-            // 64 × 64 for 8 lanes; a tile holds at least a vector a lane.
+            // 32 × 64 for 8 lanes: 64 × 64 saves a tenth of the time at best, and takes a software adapter three times as long to compile. A
+            // tile holds at least a vector a lane.
             Family::Subgroup => {
-                let side = |n: usize| if n > 4 * lanes { 64.max(4 * lanes) } else { 4 * lanes };
-                Self { family, tile: [side(shape.m), side(shape.n)], lanes, group: lanes }
+                let side =
+                    |n: usize, most: usize| if n > 4 * lanes { most.max(4 * lanes) } else { 4 * lanes };
+                Self { family, tile: [side(shape.m, 32), side(shape.n, 64)], lanes, group: lanes }
             }
             Family::Tiles => {
                 let tiles = shape.batch * shape.m.div_ceil(128) * shape.n.div_ceil(64);
@@ -120,7 +133,10 @@ impl Plan {
         }
     }
 
-    fn constants(self, shape: MatmulShape, terms: u32, finish: u32) -> Vec<(&'static str, u32)> {
+    fn constants(self, shape: MatmulShape, form: Form) -> Vec<(&'static str, u32)> {
+        let Form { terms, finish, side } = form;
+        // ReLU and leaky ReLU.
+        let kinked = finish < 2;
         let whole = |n: usize| n.is_multiple_of(4);
         let along =
             |transposed: bool, rows: usize, columns: usize| whole(if transposed { rows } else { columns });
@@ -132,9 +148,15 @@ impl Plan {
             ("A_T", usize::from(shape.a_transposed)),
             ("B_T", usize::from(shape.b_transposed)),
             ("ALIGNED", usize::from(aligned)),
+            ("WHOLE", usize::from(whole(shape.n))),
             ("TAIL", usize::from(!whole(shape.k))),
             ("TERMS", terms as usize),
             ("FINISH", finish as usize),
+            ("RECTIFIED", usize::from(kinked && terms != SLOPES)),
+            ("CURVED", usize::from(!kinked && finish < PLAIN && terms != SLOPES)),
+            ("KINKED", usize::from(kinked)),
+            ("SLOPED", usize::from(terms == SLOPES)),
+            ("SIDE", usize::from(side)),
             ("LANES", if self.family == Family::Subgroup { self.lanes } else { 1 }),
             ("SHARED", usize::from(self.family == Family::Subgroup)),
             ("GROUP", if self.family == Family::Tiles { 64 } else { self.group }),
@@ -167,11 +189,30 @@ pub(crate) struct Epilogue<'a> {
     pub(crate) alpha: f32,
     pub(crate) terms: Terms<'a>,
     pub(crate) finish: Finish,
+    /// Where the sums of B's columns go, if they are wanted; of one product, not a batch.
+    pub(crate) side: Option<&'a Buffer>,
 }
 
 impl Epilogue<'_> {
     /// The sum as it is.
-    pub(crate) const NONE: Self = Self { alpha: 1.0, terms: Terms::None, finish: Finish::Plain };
+    pub(crate) const NONE: Self = Self { alpha: 1.0, terms: Terms::None, finish: Finish::Plain, side: None };
+
+    /// What is compiled for it, and the parameters `lowest` and `slope`.
+    fn form(&self) -> (Form, f32, f32) {
+        let (finish, lowest, slope) = match self.terms {
+            Terms::Slopes { activation, .. } => Finish::Activation(activation).kind(),
+            _ => self.finish.kind(),
+        };
+        (Form { terms: self.terms.count(), finish, side: self.side.is_some() }, lowest, slope)
+    }
+}
+
+/// What an epilogue is in the shader's constants.
+#[derive(Clone, Copy)]
+struct Form {
+    terms: u32,
+    finish: u32,
+    side: bool,
 }
 
 /// What is added to a sum.
@@ -183,7 +224,12 @@ pub(crate) enum Terms<'a> {
     Columns(&'a Buffer),
     /// rows[i] + columns[j].
     Both { rows: &'a Buffer, columns: &'a Buffer },
+    /// The factor f′, from y = f of the shape of C; nothing finishes such a sum.
+    Slopes { y: &'a Buffer, activation: Activation },
 }
+
+/// The value of the constant TERMS for [`Terms::Slopes`].
+const SLOPES: u32 = 3;
 
 impl Terms<'_> {
     /// The constant TERMS.
@@ -192,6 +238,7 @@ impl Terms<'_> {
             Self::None => 0,
             Self::Columns(_) => 1,
             Self::Both { .. } => 2,
+            Self::Slopes { .. } => SLOPES,
         }
     }
 }
@@ -233,22 +280,28 @@ pub(super) fn shaders() -> Vec<Shader> {
             for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
                 let shape = MatmulShape { batch: 1, m, n, k, a_transposed, b_transposed };
                 let plan = Plan::choose(shape, true, Some(8), Some(family));
-                let mut push = |terms, finish| {
-                    let constants = plan.constants(shape, terms, finish);
+                let mut push = |terms, finish, side| {
+                    let constants = plan.constants(shape, Form { terms, finish, side });
+                    let kernel = family.kernel(side);
                     let known = |shader: &Shader| {
-                        std::ptr::eq(shader.kernel, family.kernel()) && shader.constants == constants
+                        std::ptr::eq(shader.kernel, kernel) && shader.constants == constants
                     };
                     // Shapes differ in constants only where a family's tile does.
                     if !all.iter().any(known) {
-                        all.push(Shader { kernel: family.kernel(), constants });
+                        all.push(Shader { kernel, constants });
                     }
                 };
-                // A product, distances, and layers.
-                push(0, PLAIN);
-                push(2, AT_LEAST);
-                if !a_transposed && !b_transposed {
-                    (0..=PLAIN).for_each(|finish| push(1, finish));
-                    push(0, 0);
+                // A product, distances, layers, and their gradients.
+                push(0, PLAIN, false);
+                push(2, AT_LEAST, false);
+                match (a_transposed, b_transposed) {
+                    (false, false) => {
+                        (0..=PLAIN).for_each(|finish| push(1, finish, false));
+                        push(0, 0, false);
+                    }
+                    (false, true) => (0..PLAIN).for_each(|finish| push(SLOPES, finish, false)),
+                    (true, false) => push(0, PLAIN, true),
+                    (true, true) => {}
                 }
             }
         }
@@ -286,7 +339,8 @@ pub(crate) fn record_into(
     epilogue: &Epilogue<'_>,
 ) -> Result<()> {
     let MatmulShape { batch, m, n, k, .. } = shape;
-    if batch * m * n == 0 {
+    // Without rows of C, the columns of B have their sums all the same.
+    if batch * n == 0 || (m == 0 && epilogue.side.is_none()) {
         return Ok(());
     }
     let named = family.and_then(|name| Family::ALL.into_iter().find(|family| family.name() == name));
@@ -298,14 +352,15 @@ pub(crate) fn record_into(
         ));
     }
     let block = plan.block(k);
-    let [tiles_m, tiles_n] = [m.div_ceil(plan.tile[0]), n.div_ceil(plan.tile[1])];
+    let [tiles_m, tiles_n] = [m.div_ceil(plan.tile[0]).max(1), n.div_ceil(plan.tile[1])];
     let tiles = batch * tiles_m * tiles_n;
-    let (finish, lowest, slope) = epilogue.finish.kind();
+    let (form, lowest, slope) = epilogue.form();
     // A binding must hold something even where the kernel does not read it.
     let (rows, columns) = match epilogue.terms {
         Terms::None => (a, a),
         Terms::Columns(columns) => (a, columns),
         Terms::Both { rows, columns } => (rows, columns),
+        Terms::Slopes { y, .. } => (y, a),
     };
     let params = MatmulParams {
         m: m as u32,
@@ -323,10 +378,11 @@ pub(crate) fn record_into(
         lowest,
         slope,
     };
+    let buffers = [a, b, rows, columns, c].into_iter().chain(epilogue.side).collect::<Vec<_>>();
     gpu.record(&Launch {
-        kernel: plan.family.kernel(),
-        constants: &plan.constants(shape, epilogue.terms.count(), finish),
-        buffers: &[a, b, rows, columns, c],
+        kernel: plan.family.kernel(form.side),
+        constants: &plan.constants(shape, form),
+        buffers: &buffers,
         params: params.bytes(),
         groups: gpu.limits().grid((tiles * plan.lanes).div_ceil(plan.group) as u64)?,
         work: 2 * (batch * m * n * k) as u64,
@@ -342,7 +398,8 @@ mod tests {
         let shape = |batch, m, n| MatmulShape { batch, m, n, k: 9, a_transposed: false, b_transposed: false };
         let plan = |shape, software, subgroup| Plan::choose(shape, software, subgroup, None);
         assert_eq!(plan(shape(1, 512, 512), true, Some(8)).family, Family::Subgroup);
-        assert_eq!(plan(shape(1, 512, 512), true, Some(8)).tile, [64, 64]);
+        assert_eq!(plan(shape(1, 512, 512), true, Some(8)).tile, [32, 64]);
+        assert_eq!(plan(shape(1, 200, 200), true, Some(8)).family, Family::Registers);
         assert_eq!(plan(shape(1, 512, 512), true, None).family, Family::Registers);
         assert_eq!(plan(shape(1000, 8, 16), true, Some(8)).family, Family::Registers);
         assert_eq!(plan(shape(1, 512, 512), false, Some(32)).tile, [64, 64]);

@@ -48,7 +48,7 @@ pub(super) fn shaders() -> Vec<Shader> {
     [&SGD, &MOMENTUM, &NESTEROV, &RMS, &ADAM].map(|kernel| Shader { kernel, constants: Vec::new() }).into()
 }
 
-/// Records one step of the parameters `w` and their state, in place.
+/// Records one step of the parameters `w` and their state, in place: in one launch, or in as few as the device's bindings allow.
 pub(super) fn record(
     gpu: &Gpu,
     rule: &Rule,
@@ -65,22 +65,30 @@ pub(super) fn record(
         Rule::Adagrad { .. } | Rule::RmsProp { .. } => &RMS,
         Rule::Adam { .. } | Rule::AdamW { .. } => &ADAM,
     };
-    let vectors = n.div_ceil(4);
     let Scalars { rate, l2, keep, first_decay, first_share, second_decay, second_share, correction, epsilon } =
         Scalars::new(rule, step);
-    let params = OptimizerParams {
-        vectors: vectors as u32,
-        regularized: step.regularized as u32,
-        rate,
-        l2,
-        keep,
-        first_decay,
-        first_share,
-        second_decay,
-        second_share,
-        correction,
-        epsilon,
-    };
-    let buffers: Vec<&Buffer> = [gradient, w].into_iter().chain(state.iter().copied()).collect();
-    per_item(gpu, kernel, &[], &buffers, &params, vectors, (12 + 8 * state.len()) * n)
+    let chunk = gpu.limits().rows_per_chunk(super::NAME, 4, gpu.limits().binding_bytes)? as usize;
+    for start in (0..n).step_by(chunk) {
+        let count = chunk.min(n - start);
+        let vectors = count.div_ceil(4);
+        let params = OptimizerParams {
+            vectors: vectors as u32,
+            regularized: step.regularized.saturating_sub(start) as u32,
+            rate,
+            l2,
+            keep,
+            first_decay,
+            first_share,
+            second_decay,
+            second_share,
+            correction,
+            epsilon,
+        };
+        let all = [gradient, w].into_iter().chain(state.iter().copied());
+        let parts = all.map(|buffer| gpu.slice(buffer, 4 * start as u64, 4 * count as u64));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let buffers: Vec<&Buffer> = parts.iter().collect();
+        per_item(gpu, kernel, &[], &buffers, &params, vectors, (12 + 8 * state.len()) * count)?;
+    }
+    Ok(())
 }

@@ -118,7 +118,7 @@ pub(super) fn record_f32(
             let (x_norms, y_norms) =
                 (norms(gpu, false, x, queries, features)?, norms(gpu, false, y, rows, features)?);
             let terms = Terms::Both { rows: &x_norms, columns: &y_norms };
-            let epilogue = Epilogue { alpha: -2.0, terms, finish: Finish::AtLeast(0.0) };
+            let epilogue = Epilogue { alpha: -2.0, terms, finish: Finish::AtLeast(0.0), side: None };
             matmul::gpu::record_into(gpu, family, x, y, &out, product(shape), &epilogue)?;
         }
     }
@@ -146,7 +146,7 @@ pub(crate) fn record_products(
     [rows, bias]: [&Buffer; 2],
 ) -> Result<()> {
     let terms = Terms::Both { rows, columns: bias };
-    let epilogue = Epilogue { alpha: -1.0, terms, finish: Finish::AtLeast(f32::MIN) };
+    let epilogue = Epilogue { alpha: -1.0, terms, finish: Finish::AtLeast(f32::MIN), side: None };
     matmul::gpu::record_into(gpu, None, x, y, out, product(shape), &epilogue)
 }
 

@@ -20,15 +20,31 @@ crate::params! {
     }
 }
 
-static STANDARDIZE: Kernel = Kernel {
-    op: NAME,
-    source: include_str!("../../../shaders/standardize.wgsl"),
-    entry: "standardize",
-    buffers: &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite],
-    fields: StandardizeParams::FIELDS,
-    subgroup: false,
-    native: false,
-};
+/// Rows, shift, scale, picks and output; then the labels of all rows, and of those that are taken.
+const BUFFERS: &[Access; 7] = &[
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::Read,
+    Access::ReadWrite,
+    Access::Read,
+    Access::ReadWrite,
+];
+
+const fn kernel(labelled: bool) -> Kernel {
+    Kernel {
+        op: NAME,
+        source: include_str!("../../../shaders/standardize.wgsl"),
+        entry: "standardize",
+        buffers: if labelled { BUFFERS } else { BUFFERS.split_at(5).0 },
+        fields: StandardizeParams::FIELDS,
+        subgroup: false,
+        native: false,
+    }
+}
+
+static ROWS: Kernel = kernel(false);
+static BATCH: Kernel = kernel(true);
 
 /// The families, by the rows that an invocation takes.
 const FAMILIES: [(&str, usize); 2] = [("deep", 8), ("shallow", 2)];
@@ -38,8 +54,15 @@ fn choose(software: bool) -> usize {
     if software { 8 } else { 2 }
 }
 
-fn constants(bytes: bool, gathers: bool, vector: bool, deep: usize) -> [(&'static str, u32); 4] {
+fn constants(
+    bytes: bool,
+    gathers: bool,
+    vector: bool,
+    labels: bool,
+    deep: usize,
+) -> [(&'static str, u32); 5] {
     [
+        ("LABELS", u32::from(labels)),
         ("BYTES", u32::from(bytes)),
         ("GATHER", u32::from(gathers)),
         ("VECTOR", u32::from(vector)),
@@ -51,8 +74,15 @@ pub(super) fn shaders() -> Vec<Shader> {
     let mut all = Vec::new();
     for (_, deep) in FAMILIES {
         for flags in 0..8 {
-            let constants = constants(flags & 1 == 1, flags & 2 == 2, flags & 4 == 4, deep).to_vec();
-            all.push(Shader { kernel: &STANDARDIZE, constants });
+            let (bytes, gathers, vector) = (flags & 1 == 1, flags & 2 == 2, flags & 4 == 4);
+            let mut push = |kernel, labels| {
+                let constants = constants(bytes, gathers, vector, labels, deep).to_vec();
+                all.push(Shader { kernel, constants });
+            };
+            push(&ROWS, false);
+            if gathers {
+                push(&BATCH, true);
+            }
         }
     }
     all
@@ -68,13 +98,44 @@ pub(super) fn record(
     gpu: &Gpu,
     family: Option<&str>,
     bytes: bool,
+    operands: [&Buffer; 3],
+    picks: Option<(&Buffer, usize)>,
+    shape: [usize; 3],
+) -> Result<Buffer> {
+    let out = gpu.alloc(4 * (shape[2] * shape[1]) as u64)?;
+    launch(gpu, family, bytes, operands, picks, shape, &out, None)?;
+    Ok(out)
+}
+
+/// [`record`] of some rows with those of their `labels`; a row that x does not have gets the largest integer. There must be a column.
+pub(super) fn record_batch(
+    gpu: &Gpu,
+    family: Option<&str>,
+    bytes: bool,
+    operands: [&Buffer; 3],
+    labels: &Buffer,
+    picks: Option<(&Buffer, usize)>,
+    shape: [usize; 3],
+) -> Result<[Buffer; 2]> {
+    let out = gpu.alloc(4 * (shape[2] * shape[1]) as u64)?;
+    let taken = gpu.alloc(4 * shape[2] as u64)?;
+    launch(gpu, family, bytes, operands, picks, shape, &out, Some([labels, &taken]))?;
+    Ok([out, taken])
+}
+
+#[expect(clippy::too_many_arguments, reason = "what two functions share")]
+fn launch(
+    gpu: &Gpu,
+    family: Option<&str>,
+    bytes: bool,
     [x, shift, scale]: [&Buffer; 3],
     picks: Option<(&Buffer, usize)>,
     [rows, columns, taken]: [usize; 3],
-) -> Result<Buffer> {
+    out: &Buffer,
+    labels: Option<[&Buffer; 2]>,
+) -> Result<()> {
     check_count(NAME, taken * columns)?;
     check_count(NAME, rows * columns)?;
-    let out = gpu.alloc(4 * (taken * columns) as u64)?;
     let named = FAMILIES.into_iter().find(|(name, _)| Some(*name) == family);
     let deep = named.map_or(choose(gpu.info().software()), |(_, deep)| deep);
     let vector = columns.is_multiple_of(4);
@@ -90,10 +151,13 @@ pub(super) fn record(
         start: picks.map_or(0, |(_, start)| start as u32),
         nan: f32::NAN,
     };
-    let buffers = [x, shift, scale, picks.map_or(shift, |(picks, _)| picks), &out];
-    let constants = constants(bytes, picks.is_some(), vector, deep);
-    per_item(gpu, &STANDARDIZE, &constants, &buffers, &params, items, 8 * taken * columns)?;
-    Ok(out)
+    let buffers: Vec<_> = [x, shift, scale, picks.map_or(shift, |(picks, _)| picks), out]
+        .into_iter()
+        .chain(labels.into_iter().flatten())
+        .collect();
+    let kernel = if labels.is_some() { &BATCH } else { &ROWS };
+    let constants = constants(bytes, picks.is_some(), vector, labels.is_some(), deep);
+    per_item(gpu, kernel, &constants, &buffers, &params, items, 8 * taken * columns)
 }
 
 #[cfg(test)]
