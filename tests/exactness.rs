@@ -127,7 +127,7 @@ fn duplicates_and_near_duplicates() {
     assert_exact("duplicate pixels", &pixels(train, 50), &pixels(base, 50), 13, &METRICS);
 }
 
-/// Enough pixels to be searched coarse to fine, with ties wherever a bound could be too tight.
+/// Enough pixels to be searched coarse to fine on a software adapter, with ties wherever a bound could be too tight.
 #[test]
 fn images_with_twins() {
     let (features, rows, queries) = (784, 4600, 76);

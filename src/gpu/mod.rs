@@ -259,6 +259,14 @@ impl Gpu {
         self.recorder().record(&self.inner.context, launch)
     }
 
+    /// Compiles a kernel with its constants while the host has other work; the launch that follows finds it made.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when it does not compile.
+    pub(crate) fn prepare(&self, kernel: &'static Kernel, constants: &[(&'static str, u32)]) -> Result<()> {
+        self.recorder().prepare(&self.inner.context, kernel, constants)
+    }
+
     /// Submits the recorded work without waiting for it.
     ///
     /// # Errors

@@ -52,24 +52,23 @@ impl Pipelines {
         Self { checked, params, compiled: HashMap::new(), layouts: Vec::new() }
     }
 
-    /// The pipeline of a launch, compiled now if this is its first; `true` says that it was.
+    /// The pipeline of a kernel with these constants, compiled now if this is its first use; `true` says that it was.
     pub(crate) fn get(
         &mut self,
         device: &wgpu::Device,
         fault: &Fault,
-        launch: &Launch,
+        kernel: &'static Kernel,
+        constants: &[(&'static str, u32)],
     ) -> Result<(Pipeline, bool)> {
-        let kernel = launch.kernel;
         let text = (kernel.source.as_ptr().addr(), kernel.source.len(), kernel.entry);
         let known = self.compiled.get(&text).into_iter().flatten();
-        if let Some((_, pipeline)) = known.into_iter().find(|(constants, _)| **constants == *launch.constants)
-        {
+        if let Some((_, pipeline)) = known.into_iter().find(|(known, _)| **known == *constants) {
             return Ok((pipeline.clone(), false));
         }
-        let pipeline = self.compile(device, kernel, launch.constants)?;
+        let pipeline = self.compile(device, kernel, constants)?;
         // A lost device leaves no trace in the error scopes.
         fault.check()?;
-        self.compiled.entry(text).or_default().push((launch.constants.into(), pipeline.clone()));
+        self.compiled.entry(text).or_default().push((constants.into(), pipeline.clone()));
         Ok((pipeline, true))
     }
 

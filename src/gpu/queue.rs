@@ -11,7 +11,7 @@ use super::adapter::Kind;
 use super::budget::Budget;
 use super::counters::Tally;
 use super::fault::{self, Fault, scoped};
-use super::kernel::Launch;
+use super::kernel::{Kernel, Launch};
 use super::limits::{
     LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, UPLOAD_BYTES_PER_SUBMISSION,
     UPLOAD_CHUNK_BYTES,
@@ -163,10 +163,23 @@ impl Recorder {
     }
 
     /// Appends a launch that has been checked, flushing before or after it where a bound is reached.
+    /// Compiles a kernel that a launch will soon want.
+    pub(crate) fn prepare(
+        &mut self,
+        context: &Context,
+        kernel: &'static Kernel,
+        constants: &[(&'static str, u32)],
+    ) -> Result<()> {
+        let (_, compiled) = self.pipelines.get(&context.device, &context.fault, kernel, constants)?;
+        context.tally.compiled(compiled);
+        Ok(())
+    }
+
     pub(crate) fn record(&mut self, context: &Context, launch: &Launch) -> Result<()> {
         context.fault.check()?;
         self.bind_groups.forget(&context.pool.evicted());
-        let (pipeline, compiled) = self.pipelines.get(&context.device, &context.fault, launch)?;
+        let (pipeline, compiled) =
+            self.pipelines.get(&context.device, &context.fault, launch.kernel, launch.constants)?;
         if !self.pending.is_empty() && self.work.saturating_add(launch.work) > self.budget.work() {
             self.flush(context, &[])?;
         }

@@ -365,10 +365,12 @@ impl Solver {
         let first = self.history.losses.len();
         let before = self.launched();
         let mut unread = Vec::with_capacity(READ_EVERY);
+        // The first step is waited for: it says that the run works, and when it began to.
+        let mut newborn = self.cost.steps == 0;
         train.each_batch(order, self.training.batch_size, |x, y| {
             unread.push(self.one_step(x, y, at)?);
             at.step += 1;
-            if unread.len() >= READ_EVERY || at.step == at.total {
+            if unread.len() >= READ_EVERY || at.step == at.total || std::mem::take(&mut newborn) {
                 let loss = self.read(&mut unread)?;
                 observe(self, &Event::Steps { at, loss })?;
             }

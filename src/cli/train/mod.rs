@@ -194,6 +194,7 @@ impl Train {
         let base = model.clone();
         let ended = feeds.run(&mut solver, &mut |solver, event| {
             reporter.show(solver, event);
+            seconds.first_step.get_or_insert_with(|| start.elapsed().as_secs_f64());
             if let Event::Epoch(_) = event {
                 checkpoint::save_run(dir.checkpoint(), &base, solver, notes)?;
             }

@@ -18,6 +18,8 @@ use crate::report::confusion::Confusion;
 pub(super) struct Seconds {
     pub(super) load: f64,
     pub(super) upload: f64,
+    /// From the start of the program to the end of the first step; none where there was no step to make.
+    pub(super) first_step: Option<f64>,
     pub(super) train: f64,
     pub(super) evaluate: f64,
     pub(super) report: f64,
@@ -88,7 +90,7 @@ impl TrainSummary {
         }
         text += &self.reconstruction.as_ref().map(|it| it.text(self.best_epoch)).unwrap_or_default();
         text += &self.verification.as_ref().map(Verification::text).unwrap_or_default();
-        let Seconds { load, upload, train, evaluate, report, total } = self.seconds;
+        let Seconds { load, upload, train, evaluate, report, total, .. } = self.seconds;
         text += &format!(
             "seconds    load {load:.2} · upload {upload:.2} · train {train:.2} · evaluate {evaluate:.2} · report {report:.2} · total \
              {total:.2}\n"
@@ -99,6 +101,9 @@ impl TrainSummary {
                 " · {:.1} dispatches a step · {:.1} steps a submission",
                 self.dispatches_per_step, self.steps_per_submission
             );
+        }
+        if let Some(first) = self.seconds.first_step {
+            text += &format!(" · first step after {first:.2} s");
         }
         if let Some(bytes) = self.peak_memory_bytes {
             text += &format!(" · peak memory {}", mebibytes(bytes));

@@ -9,9 +9,7 @@ use crate::cpu;
 use crate::cpu::nearest::{Best, Pooling, Refinement};
 use crate::device::Device;
 use crate::error::Result;
-
-/// Pairs times features below which a search is over before its rows are pooled.
-const LEAST_WORK: usize = 1 << 28;
+use crate::ops::pairwise_l2;
 
 /// Queries that pay for pooling every training row.
 const LEAST_QUERIES: usize = 64;
@@ -40,14 +38,21 @@ impl Coarse {
     }
 }
 
-/// What a look at all features of one pair costs, in pairs of a plain scan of the device; `None` where no look pays. The host's register
-/// tiles use each value many times, a look once. A software adapter takes longer for a pair than the host for a look. A GPU is through
-/// before the host has looked at anything.
-fn look(device: &Device) -> Option<f64> {
+/// What makes the search pay on a device.
+struct Terms {
+    /// Pairs times features below which a plain scan is over before the rows are pooled.
+    least_work: usize,
+    /// What a look at all features of one pair costs, in pairs of a plain scan.
+    look: f64,
+}
+
+/// The terms of a device; `None` where the search never pays. The host's register tiles use each value many times, a look once. A software
+/// adapter takes longer for a pair than the host for a look. A GPU is through before the host has looked at anything.
+fn terms(device: &Device) -> Option<Terms> {
     match device {
         Device::Reference => None,
-        Device::Cpu => Some(20.0),
-        Device::Gpu(gpu) => gpu.info().software().then_some(0.5),
+        Device::Cpu => Some(Terms { least_work: 1 << 33, look: 20.0 }),
+        Device::Gpu(gpu) => gpu.info().software().then_some(Terms { least_work: 1 << 28, look: 0.5 }),
     }
 }
 
@@ -62,22 +67,36 @@ pub(super) fn search(
 ) -> Result<Option<Vec<u64>>> {
     let count = queries.len() / fine.features;
     let memory = memory_limit.unwrap_or(MOST_BYTES).min(MOST_BYTES);
-    let small = count < LEAST_QUERIES
-        || count.saturating_mul(fine.rows.len()) < LEAST_WORK
-        || fine.rows.len() as u64 / 3 > memory;
-    let (false, Some(look)) = (small, look(device)) else { return Ok(None) };
-    let mut levels = Vec::new();
-    let mut refinement = Refinement::new(fine.form, queries, &fine.rows, fine.features);
-    let mut last = fine;
-    while levels.len() < 2
-        && let Some(coarse) = last.coarse()
+    let Some(Terms { least_work, look }) = terms(device) else { return Ok(None) };
+    if count < LEAST_QUERIES
+        || count.saturating_mul(fine.rows.len()) < least_work
+        || fine.rows.len() as u64 / 3 > memory
     {
-        refinement = refinement.through(&coarse.pooling, &coarse.means.rows, coarse.error);
-        last = &coarse.means;
-        levels.push(last);
+        return Ok(None);
     }
+    let prepare = || match device {
+        Device::Gpu(gpu) => {
+            pairwise_l2::gpu::prepare_bytes(gpu, [count, fine.stats.len(), fine.features / 16])
+        }
+        Device::Cpu | Device::Reference => Ok(()),
+    };
+    // The kernel is compiled meanwhile.
+    let (prepared, (levels, refinement, shares)) = rayon::join(prepare, || {
+        let mut levels = Vec::new();
+        let mut refinement = Refinement::new(fine.form, queries, &fine.rows, fine.features);
+        let mut last = fine;
+        while levels.len() < 2
+            && let Some(coarse) = last.coarse()
+        {
+            refinement = refinement.through(&coarse.pooling, &coarse.means.rows, coarse.error);
+            last = &coarse.means;
+            levels.push(last);
+        }
+        let shares = refinement.shares(k);
+        (levels, refinement, shares)
+    });
+    prepared?;
     // A scan of all pairs at one level, and a look at the next finer one for those that pass.
-    let shares = refinement.shares(k);
     let cost = |level: usize| {
         let scan = levels[level].features as f64 / fine.features as f64;
         let looks = (0..=level).map(|level| shares[level] * look / f64::from(1 << level));
@@ -109,7 +128,7 @@ mod tests {
 
     #[test]
     fn images_are_searched_coarse_to_fine_and_noise_is_not() {
-        let (rows, queries, features, k) = (4200, 64, 1024, 10);
+        let (rows, queries, features, k) = (4200, 1100, 2048, 10);
         let mut rng = rng::seeded(8);
         let noise = rng::pixels(&mut rng, (rows + queries) * features);
         let images: Vec<u8> =

@@ -57,24 +57,39 @@ fn choose(bytes: bool, software: bool, subgroup: Option<u32>) -> &'static Kernel
 /// The subgroup's tile: rows of x, and rows of y for each lane. Of 15 tiles from 8 × 8 to 32 × 8 this one was the quickest on
 /// the software adapter, and compiles in a tenth of the time of 16 × 16.
 const SUBGROUP_ROWS: u32 = 16;
+
+/// Rows of the subgroup tile in launches below so many operations: a kernel half as long is made in half the time, about 20 ms on a software
+/// adapter, which the better use of what is loaded only wins back in large ones.
+const SUBGROUP_FEW_ROWS: u32 = 8;
+const SMALL_WORK: u64 = 1 << 31;
+
+/// Rows of the tile of a subgroup of `lanes`: a multiple of them.
+fn subgroup_rows(lanes: u32, work: u64) -> u32 {
+    if work < SMALL_WORK { SUBGROUP_FEW_ROWS.max(lanes) } else { SUBGROUP_ROWS }
+}
 const SUBGROUP_COLUMNS: u32 = 4;
 
-fn constants(kernel: &Kernel, bytes: bool, lanes: u32) -> [(&'static str, u32); 6] {
+fn constants(kernel: &Kernel, bytes: bool, lanes: u32, rows: u32) -> [(&'static str, u32); 6] {
     [
         ("BYTES", u32::from(bytes)),
         ("DEPTH", 16),
         ("SHARED", u32::from(kernel.subgroup)),
         ("LANES", lanes),
-        ("ROWS", SUBGROUP_ROWS),
+        ("ROWS", rows),
         ("COLUMNS", SUBGROUP_COLUMNS),
     ]
 }
 
 pub(super) fn shaders() -> Vec<Shader> {
-    let of = |kernel, bytes, lanes| Shader { kernel, constants: constants(kernel, bytes, lanes).to_vec() };
-    let plain =
-        [&TILES, &REGISTERS, &NORMS].into_iter().flat_map(|kernel| [false, true].map(|b| of(kernel, b, 8)));
-    plain.chain([4, 8, 16].map(|lanes| of(&SUBGROUP, true, lanes))).collect()
+    let of = |kernel, bytes, lanes, rows| Shader {
+        kernel,
+        constants: constants(kernel, bytes, lanes, rows).to_vec(),
+    };
+    let plain = [&TILES, &REGISTERS, &NORMS]
+        .into_iter()
+        .flat_map(|kernel| [false, true].map(|bytes| of(kernel, bytes, 8, SUBGROUP_ROWS)));
+    let shared = [(4, 8), (4, 16), (8, 8), (8, 16), (16, 16)];
+    plain.chain(shared.map(|(lanes, rows)| of(&SUBGROUP, true, lanes, rows))).collect()
 }
 
 pub(super) fn families(gpu: &Gpu, form: &str) -> Vec<&'static str> {
@@ -138,6 +153,15 @@ pub(crate) fn record_bytes(
     launch(gpu, family, true, [x, y, x_terms, y_terms, out], shape, scale)
 }
 
+/// Compiles what [`record_bytes`] will launch for this shape.
+pub(crate) fn prepare_bytes(gpu: &Gpu, [queries, rows, features]: [usize; 3]) -> Result<()> {
+    let subgroup = gpu.info().subgroup_size();
+    let lanes = fits(subgroup).unwrap_or(8);
+    let shared = subgroup_rows(lanes, 2 * (queries * rows * features) as u64);
+    let kernel = choose(true, gpu.info().software(), subgroup);
+    gpu.prepare(kernel, &constants(kernel, true, lanes, shared))
+}
+
 /// Records out[i][j] = rows[i] + bias[j] − xᵢ·yⱼ between real rows.
 pub(crate) fn record_products(
     gpu: &Gpu,
@@ -156,7 +180,7 @@ pub(crate) fn norms(gpu: &Gpu, bytes: bool, rows: &Buffer, count: usize, feature
     let params = params(bytes, [count, 1, features], 1, 1, 0);
     gpu.record(&Launch {
         kernel: &NORMS,
-        constants: &constants(&NORMS, bytes, 8),
+        constants: &constants(&NORMS, bytes, 8, SUBGROUP_ROWS),
         buffers: &[rows, rows, rows, rows, &out],
         params: params.bytes(),
         groups: gpu.limits().grid(count.div_ceil(64) as u64)?.map(|n| if count == 0 { 0 } else { n }),
@@ -196,20 +220,22 @@ fn launch(
     let named = |name| [&TILES, &REGISTERS, &SUBGROUP].into_iter().find(|kernel| kernel.entry == name);
     let kernel = family.and_then(named).unwrap_or(choose(bytes, gpu.info().software(), subgroup));
     let lanes = fits(subgroup).unwrap_or(8);
+    let work = 2 * (queries * rows * features) as u64;
+    let shared = subgroup_rows(lanes, work);
     let ([down, across], tiles_a_group) = match kernel.entry {
         "tiles" => ([64, 64], 1),
-        "subgroup" => ([SUBGROUP_ROWS as usize, (SUBGROUP_COLUMNS * lanes) as usize], 1),
+        "subgroup" => ([shared as usize, (SUBGROUP_COLUMNS * lanes) as usize], 1),
         _ => ([4, 4], 8),
     };
     let across = rows.div_ceil(across);
     let tiles = across * queries.div_ceil(down);
     gpu.record(&Launch {
         kernel,
-        constants: &constants(kernel, bytes, lanes),
+        constants: &constants(kernel, bytes, lanes, shared),
         buffers: &buffers,
         params: params(bytes, shape, across, tiles, scale).bytes(),
         groups: gpu.limits().grid(tiles.div_ceil(tiles_a_group) as u64)?,
-        work: 2 * (queries * rows * features) as u64,
+        work,
     })
 }
 
@@ -223,5 +249,8 @@ mod tests {
         assert_eq!(choose(true, true, Some(32)).entry, "registers");
         assert_eq!(choose(false, true, Some(8)).entry, "registers");
         assert_eq!(choose(true, false, Some(32)).entry, "tiles");
+        for (lanes, work, rows) in [(4, 0, 8), (8, 0, 8), (8, 1 << 40, 16), (16, 0, 16)] {
+            assert_eq!(subgroup_rows(lanes, work), rows);
+        }
     }
 }
