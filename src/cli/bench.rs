@@ -12,7 +12,7 @@ use super::summary::DeviceFacts;
 use crate::bench::{Bound, Ceilings, Patience, time_op};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::{self, Case, OPS};
+use crate::ops::{self, Case, OPS, Op};
 use crate::report::table::Table;
 
 /// Shares below this are listed with what is known of the reason.
@@ -28,6 +28,9 @@ pub(super) struct Bench {
     /// Operations to time; all by default.
     #[arg(value_name = "OP")]
     ops: Vec<String>,
+    /// Time this shape instead of the usual ones, like 1,512,512,512; may be given several times.
+    #[arg(long = "shape", value_name = "N,N,…", value_parser = shape, requires = "ops")]
+    shapes: Vec<Shape>,
     #[command(flatten)]
     device: DeviceArgs,
     /// Samples, of which the median counts.
@@ -39,12 +42,22 @@ pub(super) struct Bench {
     /// Only variants whose name contains this.
     #[arg(long, value_name = "TEXT")]
     variant: Option<String>,
+    /// Only the kernels that the device would choose by itself, one line for each form of an operation.
+    #[arg(long)]
+    chosen: bool,
     /// An earlier result of --format json: shows what has changed beyond the noise of both.
     #[arg(long, value_name = "JSON")]
     compare: Option<PathBuf>,
     /// How to show the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+}
+
+/// The dimensions of an operation, as the README's table orders them.
+type Shape = Vec<usize>;
+
+fn shape(text: &str) -> std::result::Result<Shape, std::num::ParseIntError> {
+    text.split(',').map(|part| part.trim().parse()).collect()
 }
 
 /// The outcome. Keys are stable: see the README.
@@ -93,6 +106,9 @@ impl Bench {
             true => OPS.to_vec(),
             false => self.ops.iter().map(|name| ops::find(name)).collect::<Result<Vec<_>>>()?,
         };
+        for op in &ops {
+            self.shapes.iter().try_for_each(|shape| takes(op, shape))?;
+        }
         let earlier = self.compare.as_deref().map(read).transpose()?;
         let opened = self.device.open()?;
         let device = &opened.device;
@@ -102,12 +118,13 @@ impl Bench {
         let ceilings = Ceilings::measure(device, patience)?;
         let mut results = Vec::new();
         for op in ops {
-            for shape in op.timed {
-                for variant in (op.variants)(device) {
+            let usual: Vec<Shape> = op.timed.iter().map(|shape| shape.to_vec()).collect();
+            for shape in if self.shapes.is_empty() { &usual } else { &self.shapes } {
+                for variant in self.variants(op, device) {
                     if self.variant.as_ref().is_some_and(|part| !variant.contains(part.as_str())) {
                         continue;
                     }
-                    let case = Case { variant, shape: shape.to_vec(), seed: 231 };
+                    let case = Case { variant, shape: shape.clone(), seed: 231 };
                     let timing = time_op(device, op, &case, patience)?;
                     let (flops, bytes) = ((op.flops)(shape), (op.bytes)(shape));
                     let (least, bound) = ceilings.least(flops, bytes);
@@ -143,6 +160,18 @@ impl Bench {
             Format::Json => output::print_json(&report),
         }
     }
+
+    fn variants(&self, op: &Op, device: &Device) -> Vec<String> {
+        let mut variants = (op.variants)(device);
+        if self.chosen {
+            // The family of kernels follows the form; a variant without one leaves the choice to the device.
+            for variant in &mut variants {
+                variant.truncate(variant.find('/').unwrap_or(variant.len()));
+            }
+            variants.dedup();
+        }
+        variants
+    }
 }
 
 impl Line {
@@ -157,6 +186,18 @@ impl Line {
     fn dimensions(&self) -> String {
         self.shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(" × ")
     }
+}
+
+/// Refuses a shape that is none of the operation's.
+fn takes(op: &Op, shape: &Shape) -> Result<()> {
+    let names = op.dimensions.join(" × ");
+    let refuse = |hint: String| Err(Error::usage(format!("{} has no shape {shape:?}", op.name), hint));
+    if shape.len() != op.dimensions.len() {
+        return refuse(format!("its dimensions are {names}"));
+    }
+    let mut fitted = shape.clone();
+    (op.fit)(&mut fitted);
+    if fitted == *shape { Ok(()) } else { refuse(format!("of {names} it takes {fitted:?}")) }
 }
 
 fn size(bytes: u64) -> String {
