@@ -22,7 +22,7 @@ crate::params! {
 const fn kernel(entry: &'static str) -> Kernel {
     Kernel {
         op: "probe",
-        source: include_str!("../../shaders/probe.wgsl"),
+        source: include_str!("probe.wgsl"),
         entry,
         buffers: &[Access::Read, Access::ReadWrite],
         fields: ProbeParams::FIELDS,

@@ -41,8 +41,10 @@
 mod architecture;
 pub mod checkpoint;
 mod definition;
+mod evaluation;
 pub mod feed;
 pub mod gradcheck;
+mod history;
 pub mod layers;
 pub mod model;
 pub mod notes;

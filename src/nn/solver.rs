@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use super::evaluation::EVALUATED;
+pub use super::evaluation::{Evaluation, evaluate};
 use super::feed::{Feed, Order};
+pub use super::history::{Cost, Epoch, History};
 use super::model::FullyConnectedNet;
 use super::optim::{Optimizer, Rule};
 use super::parameters::Parameters;
@@ -18,9 +21,6 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::augment::{Augment, MaskKey, augment};
 use crate::tensor::Tensor;
-
-/// Rows that are evaluated together.
-pub(crate) const EVALUATED: usize = 1024;
 
 /// Steps after which losses are read at the latest: the host notices a failure, and a run that diverges, this soon.
 const READ_EVERY: usize = 64;
@@ -77,87 +77,6 @@ impl Augmentation {
         // The layers of a net, whose dropout masks are drawn alike, count from 1.
         let key = MaskKey { seed, step, layer: 0 };
         augment(x, &Augment { image: [channels, height, width], flip, shift, key })
-    }
-}
-
-/// Figures of a finished epoch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Epoch {
-    /// Counted from 1.
-    pub epoch: u64,
-    /// Steps made since the run began.
-    pub step: u64,
-    /// The learning rate of its last step.
-    pub learning_rate: f64,
-    /// Mean loss of its batches, without the penalty.
-    pub train_loss: f64,
-    /// Share of right predictions on the rows watched, at most a thousand training rows, after the epoch; absent where nothing is classified.
-    pub train_accuracy: Option<f64>,
-    /// Mean loss of the validation rows, where there are any.
-    pub val_loss: Option<f64>,
-    /// Share of right predictions on the validation rows, where rows are classified.
-    pub val_accuracy: Option<f64>,
-    /// Seconds it took, evaluation included.
-    pub seconds: f64,
-}
-
-impl Epoch {
-    /// Whether it did better on the validation rows than `best`: a higher accuracy, or where nothing is classified a lower loss. What has no
-    /// validation rows, or a loss that is no number, is no better than anything.
-    pub fn better_than(&self, best: Option<&Self>) -> bool {
-        match (self.val_accuracy, self.val_loss, best) {
-            (None, Some(loss), None) => loss.is_finite(),
-            (accuracy, _, None) => accuracy.is_some(),
-            (Some(accuracy), _, Some(best)) => best.val_accuracy.is_none_or(|best| accuracy > best),
-            (None, Some(loss), Some(best)) => best.val_loss.is_some_and(|best| loss < best),
-            (None, None, _) => false,
-        }
-    }
-}
-
-/// What a run has reached: with the net and the optimizer, everything that it goes on from.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct History {
-    /// Finished epochs.
-    pub epochs: Vec<Epoch>,
-    /// The mean loss of every batch, without the penalty.
-    pub losses: Vec<f32>,
-    /// The [best](Epoch::better_than) epoch, counted from 1; 0 before there is one.
-    pub best_epoch: u64,
-}
-
-impl History {
-    /// The best epoch so far.
-    pub fn best(&self) -> Option<&Epoch> {
-        self.epochs.iter().find(|epoch| epoch.epoch == self.best_epoch)
-    }
-
-    /// The best validation accuracy so far.
-    pub fn best_accuracy(&self) -> Option<f64> {
-        self.best()?.val_accuracy
-    }
-}
-
-/// What the steps of a run have cost on an adapter, evaluation apart; zero elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Cost {
-    /// Steps made by this solver, not by one before an interruption.
-    pub steps: u64,
-    /// Kernel launches.
-    pub dispatches: u64,
-    /// Submissions that carried them and read their losses.
-    pub submissions: u64,
-}
-
-impl Cost {
-    /// Launches of a step; 0 elsewhere than on an adapter.
-    pub fn dispatches_per_step(&self) -> f64 {
-        self.dispatches as f64 / self.steps.max(1) as f64
-    }
-
-    /// Steps that a submission carries; 0 elsewhere than on an adapter.
-    pub fn steps_per_submission(&self) -> f64 {
-        if self.submissions == 0 { 0.0 } else { self.steps as f64 / self.submissions as f64 }
     }
 }
 
@@ -430,42 +349,6 @@ impl Solver {
         }
         Ok(mean(&means))
     }
-}
-
-/// What a net makes of some rows.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluation {
-    /// Mean loss, without the penalty; 0 without rows.
-    pub loss: f64,
-    /// Share of right predictions; absent where nothing is classified.
-    pub accuracy: Option<f64>,
-}
-
-/// Mean loss and share of right predictions over all rows of a feed, which has labels where the net wants them.
-///
-/// # Errors
-/// [`Error::Device`] when the device fails.
-pub fn evaluate(net: &FullyConnectedNet, feed: &mut Feed<'_>) -> Result<Evaluation> {
-    let (mut found, rows) = (Vec::new(), feed.len());
-    let labelled = net.architecture().objective.of_labels();
-    feed.each_batch(Order::Given, EVALUATED, |x, y| {
-        let scores = net.scores(x)?;
-        found.push(net.losses(&scores, y)?);
-        if labelled {
-            found.extend([net.classes(&scores)?, y.clone()]);
-        }
-        Ok(true)
-    })?;
-    let read = Tensor::read_all(&found.iter().collect::<Vec<_>>())?;
-    let (mut loss, mut right) = (0.0, 0);
-    for batch in read.chunks_exact(if labelled { 3 } else { 1 }) {
-        loss += batch[0].iter().sum::<f64>();
-        if let [_, predicted, truth] = batch {
-            right += predicted.iter().zip(truth).filter(|(predicted, truth)| predicted == truth).count();
-        }
-    }
-    let count = rows.max(1) as f64;
-    Ok(Evaluation { loss: loss / count, accuracy: labelled.then_some(right as f64 / count) })
 }
 
 fn mean(values: &[f64]) -> f64 {

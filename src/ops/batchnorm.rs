@@ -4,7 +4,7 @@ mod gpu;
 mod table;
 
 pub use self::table::OP;
-use super::features::{matrix, positive_epsilon, shaped};
+use super::features::{matrix, positive_epsilon, room, shaped};
 use super::wrong_dtypes;
 use crate::error::{Error, Result};
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
@@ -240,11 +240,7 @@ fn write(
     shaped(NAME, x, &[rows, columns], &[("dout", dout)])?;
     shaped(NAME, x, &[2, columns], &[("the statistics", statistics)])?;
     shaped(NAME, x, &[columns], &[("γ", gamma)])?;
-    if into.iter().any(|slot| slot.len() != columns) {
-        let problem =
-            format!("room for {} and {} gradients of {columns} features", into[0].len(), into[1].len());
-        return Err(Error::shape(NAME, problem, "pass room for a gradient of each γ and β"));
-    }
+    room(NAME, &into, columns)?;
     let storage = match (dout.storage(), x.storage(), statistics.storage(), gamma.storage(), into) {
         (
             Storage::F64(dout),

@@ -2,7 +2,7 @@
 
 use super::same_device;
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{RealsMut, Tensor};
 
 /// Rows and columns of `x`, which must have these two dimensions.
 pub(super) fn matrix(op: &'static str, x: &Tensor) -> Result<[usize; 2]> {
@@ -31,6 +31,15 @@ pub(super) fn shaped(
         same_device(op, x, operand)?;
     }
     Ok(())
+}
+
+/// Refuses room for the gradients of γ and β that does not hold one for each of `columns` features.
+pub(super) fn room(op: &'static str, into: &[RealsMut<'_>; 2], columns: usize) -> Result<()> {
+    if into.iter().all(|slot| slot.len() == columns) {
+        return Ok(());
+    }
+    let problem = format!("room for {} and {} gradients of {columns} features", into[0].len(), into[1].len());
+    Err(Error::shape(op, problem, "pass room for a gradient of each γ and β"))
 }
 
 /// Refuses an ε that does not keep the divisor above 0.

@@ -5,9 +5,9 @@ mod table;
 
 pub use self::table::OP;
 pub use super::batchnorm::{Gradients, Normalized};
-use super::features::{matrix, positive_epsilon, shaped};
+use super::features::{matrix, positive_epsilon, room, shaped};
 use super::wrong_dtypes;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::{cpu, reference};
 
@@ -20,8 +20,8 @@ const REALS: &str = "real tensors";
 /// Hinton (2016); assignment 2. Gradient: [`layernorm_backward`].
 ///
 /// # Errors
-/// [`Error::Shape`] when shapes, types or devices differ or ε is not above 0;
-/// [`Error::Device`] when the device fails.
+/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ or ε is not above 0;
+/// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn layernorm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Normalized> {
     forward(x, gamma, beta, epsilon, None)
 }
@@ -64,7 +64,7 @@ fn forward(
 /// With g = dout·γ: dx = (D·g − Σg − x̂·Σ(g·x̂))/(D·√(σ²+ε)) with sums along the row, dγ = Σdout·x̂ and dβ = Σdout down the columns.
 ///
 /// # Errors
-/// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device
+/// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ; [`Error::Device`](crate::Error::Device) when the device
 /// fails.
 pub fn layernorm_backward(
     dout: &Tensor,
@@ -112,11 +112,7 @@ fn write(
     shaped(NAME, x, &[rows, columns], &[("dout", dout)])?;
     shaped(NAME, x, &[2, rows], &[("the statistics", statistics)])?;
     shaped(NAME, x, &[columns], &[("γ", gamma)])?;
-    if into.iter().any(|slot| slot.len() != columns) {
-        let problem =
-            format!("room for {} and {} gradients of {columns} features", into[0].len(), into[1].len());
-        return Err(Error::shape(NAME, problem, "pass room for a gradient of each γ and β"));
-    }
+    room(NAME, &into, columns)?;
     let storage = match (dout.storage(), x.storage(), statistics.storage(), gamma.storage(), into) {
         (
             Storage::F64(dout),

@@ -32,10 +32,20 @@ crate::params! {
 const BUFFERS: &[Access; 6] =
     &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite];
 
-const fn kernel(entry: &'static str, subgroup: bool, side: bool) -> Kernel {
+/// What both families share, and one of them.
+macro_rules! family {
+    ($file:literal) => {
+        concat!(
+            include_str!("../../../shaders/matmul.wgsl"),
+            include_str!(concat!("../../../shaders/", $file))
+        )
+    };
+}
+
+const fn kernel(entry: &'static str, source: &'static str, subgroup: bool, side: bool) -> Kernel {
     Kernel {
         op: super::NAME,
-        source: include_str!("../../../shaders/matmul.wgsl"),
+        source,
         entry,
         buffers: if side { BUFFERS } else { BUFFERS.split_at(5).0 },
         fields: MatmulParams::FIELDS,
@@ -44,11 +54,18 @@ const fn kernel(entry: &'static str, subgroup: bool, side: bool) -> Kernel {
     }
 }
 
+const REGISTERS_SOURCE: &str = family!("matmul.registers.wgsl");
+const TILES_SOURCE: &str = family!("matmul.tiles.wgsl");
+
 /// Each without and with the sums of B's columns.
-static REGISTERS: [Kernel; 2] = [kernel("registers", false, false), kernel("registers", false, true)];
+static REGISTERS: [Kernel; 2] = both("registers", REGISTERS_SOURCE, false);
 // The same entry: with SHARED = 1 it broadcasts across a subgroup.
-static SUBGROUP: [Kernel; 2] = [kernel("registers", true, false), kernel("registers", true, true)];
-static TILES: [Kernel; 2] = [kernel("tiles", false, false), kernel("tiles", false, true)];
+static SUBGROUP: [Kernel; 2] = both("registers", REGISTERS_SOURCE, true);
+static TILES: [Kernel; 2] = both("tiles", TILES_SOURCE, false);
+
+const fn both(entry: &'static str, source: &'static str, subgroup: bool) -> [Kernel; 2] {
+    [kernel(entry, source, subgroup, false), kernel(entry, source, subgroup, true)]
+}
 
 /// How a product is computed: a family of kernels with its tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +179,6 @@ impl Plan {
             ("GROUP", if self.family == Family::Tiles { 64 } else { self.group }),
             ("ROWS", rows),
             ("COLUMNS", columns),
-            ("TILED", usize::from(self.family == Family::Tiles)),
             ("TILE_M", tile_m),
             ("TILE_N", tile_n),
             ("DEPTH", DEPTH),

@@ -1,0 +1,148 @@
+// The family of matrix products (`matmul.wgsl`, which stands before this) in registers.
+//
+// For software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a tile of C; each
+// lane loads its share of the rows of A once and broadcasts it. 32 x 64 by 8 lanes: a step of 4 in k takes 12 vector loads a lane for 4096
+// FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and skinny matrices use on any adapter,
+// with tiles of 4 x 4.
+//
+// Constants: LANES: invocations that share the rows of A, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share through
+// broadcasts. GROUP: invocations of a workgroup, LANES where SHARED. ROWS, COLUMNS: the tile, multiples of 4 LANES.
+
+// Rows and columns beyond the edge repeat the last one, and `store` drops what they give. Where a vector crosses the edge it reads
+// elements of the next row, or beyond the buffer what WebGPU returns there: both only reach sums that are dropped.
+@compute @workgroup_size(GROUP)
+fn registers(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let lane = select(0u, local, SHARED == 1u);
+    let index = linear_index(group, groups) * (GROUP / LANES) + local / LANES;
+    if index >= params.tiles {
+        return;
+    }
+    let tile = tile_at(index, ROWS, COLUMNS);
+    // A lane's row (u, w) is 4u + w rows of lanes down where its vectors lie along k, else component w of its vector u.
+    let a_step = select(1u, params.m, A_T == 1u);
+    let b_step = select(params.n, 1u, B_T == 1u);
+    //! unroll u 0..ROWS/LANES/4
+    //! unroll w 0..4
+    var a_at_$u_$w = tile.batch * params.a_batch;
+    if A_T == 1u {
+        a_at_$u_$w += min(tile.row + (LANES * $u + lane) * 4u, params.m - 1u) + $w * params.m;
+    } else {
+        a_at_$u_$w += min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.k;
+    }
+    //! end
+    //! end
+    //! unroll v 0..COLUMNS/LANES/4
+    //! unroll w 0..4
+    var b_at_$v_$w = tile.batch * params.b_batch;
+    if B_T == 1u {
+        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u + $w, params.n - 1u) * params.k;
+    } else {
+        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u, params.n - 1u) + $w * params.n;
+    }
+    //! end
+    //! unroll x 0..SIDE
+    var side_total_$v = vec4<f32>();
+    var side_$v = vec4<f32>();
+    //! end
+    //! unroll u 0..ROWS/LANES/4
+    //! unroll w 0..4
+    //! unroll l 0..LANES
+    var total_$u_$w_$l_$v = vec4<f32>();
+    var sum_$u_$w_$l_$v = vec4<f32>();
+    //! end
+    //! end
+    //! end
+    //! end
+    for (var start = 0u; start < params.k; start += params.block) {
+    let stop = min(start + params.block, params.k);
+    for (var p = start; p < stop; p += 4u) {
+        //! unroll u 0..ROWS/LANES/4
+        var a_$u = mat4x4<f32>(
+            //! unroll w 0..4
+            in_depth(a_vector(a_at_$u_$w + p * a_step), p, $w, A_T == 0u),
+            //! end
+        );
+        if A_T == 1u {
+            a_$u = transpose(a_$u);
+        }
+        //! end
+        //! unroll v 0..COLUMNS/LANES/4
+        var b_$v = mat4x4<f32>(
+            //! unroll w 0..4
+            in_depth(b_vector(b_at_$v_$w + p * b_step), p, $w, B_T == 1u),
+            //! end
+        );
+        if B_T == 1u {
+            b_$v = transpose(b_$v);
+        }
+        //! unroll x 0..SIDE
+        side_$v += (b_$v[0] + b_$v[1]) + (b_$v[2] + b_$v[3]);
+        //! end
+        //! end
+        // The four products of a sum stand together: its registers are then loaded and spilled once a step.
+        //! unroll u 0..ROWS/LANES/4
+        //! unroll w 0..4
+        //! unroll l 0..LANES
+        {
+            //! unroll x 0..SHARED
+            //! unroll s 0..4
+            let term_$s = subgroupBroadcast(a_$u[$w][$s], u32($l));
+            //! end
+            //! end
+            //! unroll x SHARED..1
+            //! unroll s 0..4
+            let term_$s = a_$u[$w][$s];
+            //! end
+            //! end
+            //! unroll v 0..COLUMNS/LANES/4
+            //! unroll s 0..4
+            sum_$u_$w_$l_$v = fma(vec4(term_$s), b_$v[$s], sum_$u_$w_$l_$v);
+            //! end
+            //! end
+        }
+        //! end
+        //! end
+        //! end
+    }
+    //! unroll x 0..SIDE
+    //! unroll v 0..COLUMNS/LANES/4
+    side_total_$v += side_$v;
+    side_$v = vec4<f32>();
+    //! end
+    //! end
+    //! unroll u 0..ROWS/LANES/4
+    //! unroll w 0..4
+    //! unroll l 0..LANES
+    //! unroll v 0..COLUMNS/LANES/4
+    total_$u_$w_$l_$v += sum_$u_$w_$l_$v;
+    sum_$u_$w_$l_$v = vec4<f32>();
+    //! end
+    //! end
+    //! end
+    //! end
+    }
+    //! unroll v 0..COLUMNS/LANES/4
+    let column_$v = tile.column + (LANES * $v + lane) * 4u;
+    let terms_$v = column_terms(column_$v);
+    //! unroll x 0..SIDE
+    if tile.row == 0u { store_side(column_$v, side_total_$v); }
+    //! end
+    //! end
+    //! unroll u 0..ROWS/LANES/4
+    //! unroll w 0..4
+    //! unroll l 0..LANES
+    {
+        let row = tile.row + select((4u * $u + $w) * LANES + $l, (LANES * $u + $l) * 4u + $w, A_T == 1u);
+        let term = row_term(row);
+        //! unroll v 0..COLUMNS/LANES/4
+        store(tile.batch, row, column_$v, total_$u_$w_$l_$v, term, terms_$v);
+        //! end
+    }
+    //! end
+    //! end
+    //! end
+}
