@@ -164,9 +164,9 @@ impl Definition<'_> {
         match (truth, self.architecture.objective) {
             (Truth::Targets(targets), _) => squared_error::losses(scores, targets, columns),
             (Truth::Labels(y), Objective::Hinge(delta)) => {
-                hinge_loss::losses(scores, y, columns, weights, delta)
+                hinge_loss::losses(scores, y, [columns, 1], weights, delta)
             }
-            (Truth::Labels(y), _) => cross_entropy::losses(scores, y, columns, weights),
+            (Truth::Labels(y), _) => cross_entropy::losses(scores, y, [columns, 1], weights),
         }
     }
 }
