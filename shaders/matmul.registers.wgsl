@@ -23,15 +23,15 @@ fn registers(
     }
     let tile = tile_at(index, ROWS, COLUMNS);
     // A lane's row (u, w) is 4u + w rows of lanes down where its vectors lie along k, else component w of its vector u.
-    let a_step = select(1u, params.m, A_T == 1u);
-    let b_step = select(params.n, 1u, B_T == 1u);
+    let a_step = select(1u, params.a_row, A_T == 1u);
+    let b_step = select(params.b_row, 1u, B_T == 1u);
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
     var a_at_$u_$w = tile.batch * params.a_batch;
     if A_T == 1u {
-        a_at_$u_$w += min(tile.row + (LANES * $u + lane) * 4u, params.m - 1u) + $w * params.m;
+        a_at_$u_$w += min(tile.row + (LANES * $u + lane) * 4u, params.m - 1u) + $w * params.a_row;
     } else {
-        a_at_$u_$w += min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.k;
+        a_at_$u_$w += min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.a_row;
     }
     //! end
     //! end
@@ -39,9 +39,9 @@ fn registers(
     //! unroll w 0..4
     var b_at_$v_$w = tile.batch * params.b_batch;
     if B_T == 1u {
-        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u + $w, params.n - 1u) * params.k;
+        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u + $w, params.n - 1u) * params.b_row;
     } else {
-        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u, params.n - 1u) + $w * params.n;
+        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u, params.n - 1u) + $w * params.b_row;
     }
     //! end
     //! unroll x 0..SIDE
@@ -127,9 +127,9 @@ fn registers(
     }
     //! unroll v 0..COLUMNS/LANES/4
     let column_$v = tile.column + (LANES * $v + lane) * 4u;
-    let terms_$v = column_terms(column_$v);
+    let terms_$v = column_terms(tile.batch, column_$v);
     //! unroll x 0..SIDE
-    if tile.row == 0u { store_side(column_$v, side_total_$v); }
+    if tile.row == 0u { store_side(tile.batch, column_$v, side_total_$v); }
     //! end
     //! end
     //! unroll u 0..ROWS/LANES/4

@@ -25,11 +25,13 @@ struct Params {
     tiles_m: u32,
     tiles_n: u32,
     tiles: u32,
-    // Elements from one matrix of the batch to the next; 0 where all share one.
+    // Elements from one matrix of the batch to the next, and from one row as stored to the next: the matrices of a batch lie one after the
+    // other, or side by side.
     a_batch: u32,
     b_batch: u32,
     c_batch: u32,
-    // Elements from one row of C to the next.
+    a_row: u32,
+    b_row: u32,
     c_row: u32,
     // Terms of a block: a multiple of 4, and of DEPTH in `tiles`.
     block: u32,
@@ -79,10 +81,10 @@ fn output_at(at: u32) -> vec4<f32> { return vec4(rows[at], rows[at + 1u], rows[a
 @group(0) @binding(5) var<storage, read_write> sides: array<f32>;
 
 // Four sums of columns of B: tiles of the first row store theirs.
-fn store_side(column: u32, sums: vec4<f32>) {
+fn store_side(batch: u32, column: u32, sums: vec4<f32>) {
     //! unroll s 0..4
     if column + $s < params.n {
-        sides[column + $s] = sums[$s];
+        sides[batch * params.n + column + $s] = sums[$s];
     }
     //! end
 }
@@ -116,11 +118,11 @@ fn row_term(row: u32) -> f32 {
     return 0.0;
 }
 
-fn column_terms(column: u32) -> vec4<f32> {
+fn column_terms(batch: u32, column: u32) -> vec4<f32> {
     if TERMS == 0u || TERMS == 3u {
         return vec4<f32>();
     }
-    let at = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
+    let at = vec4(batch * params.n) + min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
     return vec4(columns[at.x], columns[at.y], columns[at.z], columns[at.w]);
 }
 

@@ -20,6 +20,36 @@ pub struct MatmulShape {
     pub a_transposed: bool,
     /// B is stored n×k.
     pub b_transposed: bool,
+    /// The matrices of a batch, as stored, are the columns of one matrix side by side instead of lying one after the other.
+    pub side_by_side: bool,
+}
+
+/// Elements from one row, as stored, to the next, and from one matrix of a batch to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Strides {
+    pub(crate) row: usize,
+    pub(crate) batch: usize,
+}
+
+impl MatmulShape {
+    /// One product, m×k by k×n, nothing transposed.
+    pub fn of([m, n, k]: [usize; 3]) -> Self {
+        Self { batch: 1, m, n, k, a_transposed: false, b_transposed: false, side_by_side: false }
+    }
+
+    /// Those of A, B and C.
+    pub(crate) fn strides(self) -> [Strides; 3] {
+        let Self { batch, m, n, k, a_transposed, b_transposed, side_by_side } = self;
+        let of = |rows: usize, columns: usize| match side_by_side {
+            false => Strides { row: columns, batch: rows * columns },
+            true => Strides { row: batch * columns, batch: columns },
+        };
+        [
+            if a_transposed { of(k, m) } else { of(m, k) },
+            if b_transposed { of(n, k) } else { of(k, n) },
+            of(m, n),
+        ]
+    }
 }
 
 /// Products below this many multiply-adds do not repay waking a second thread.
@@ -34,6 +64,7 @@ const SERIAL_BELOW: usize = 1 << 17;
 /// When a slice's length differs from the shape's.
 pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
     let MatmulShape { batch, m, n, k, .. } = shape;
+    let [.., of_c] = shape.strides();
     assert_eq!((a.len(), b.len(), c.len()), (batch * m * k, batch * k * n, batch * m * n), "matmul: lengths");
     if c.is_empty() {
         return;
@@ -49,11 +80,11 @@ pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
         let (i, at) = (i / (down * across), i % (down * across));
         let (row, column) = (at / across * side, at % across * side);
         let [height, width] = [side.min(m - row), side.min(n - column)];
-        let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
         // SAFETY: `c` holds batch·m·n values and is borrowed mutably; this is where tile `at` of product `i` starts, and no two tiles share
         // an element.
         unsafe {
-            product(a, b, start.get().add((i * m + row) * n + column), [row, column, height, width], shape)
+            let c = start.get().add(i * of_c.batch + row * of_c.row + column);
+            product(a, b, c, i, [row, column, height, width], shape)
         };
     };
     let tiles = 0..batch * down * across;
@@ -79,28 +110,30 @@ fn side(m: usize, n: usize) -> usize {
     if m * n >= 1 << 20 { 256 } else { 128 }
 }
 
-/// One tile of C, of `height` × `width` from (`row`, `column`), block after block of k.
+/// One tile of product `i` of the batch, of `height` × `width` from (`row`, `column`), block after block of k.
 ///
 /// # Safety
-/// `c` points to the tile's first element in a matrix with rows of `n` values that holds the tile, and nobody else uses the tile.
+/// `c` points to the tile's first element in the shape's C, which holds the tile, and nobody else uses the tile.
 unsafe fn product(
     a: &[f32],
     b: &[f32],
     c: *mut f32,
+    i: usize,
     [row, column, height, width]: [usize; 4],
     shape: MatmulShape,
 ) {
-    let MatmulShape { m, n, k, a_transposed, b_transposed, .. } = shape;
-    let strides = |rows: usize, columns: usize, transposed: bool| {
-        if transposed { (rows, 1) } else { (1, columns) }
-    };
-    let (a_column, a_row) = strides(m, k, a_transposed);
-    let (b_column, b_row) = strides(k, n, b_transposed);
+    let MatmulShape { k, a_transposed, b_transposed, .. } = shape;
+    let [of_a, of_b, of_c] = shape.strides();
+    let along =
+        |stored: Strides, transposed: bool| if transposed { (stored.row, 1) } else { (1, stored.row) };
+    let (a_column, a_row) = along(of_a, a_transposed);
+    let (b_column, b_row) = along(of_b, b_transposed);
+    let (a, b) = (&a[i * of_a.batch..], &b[i * of_b.batch..]);
     let block = product_block(k, 1);
     for p in (0..k).step_by(block) {
         let (a, b) = (&a[row * a_row + p * a_column..], &b[p * b_row + column * b_column..]);
         // SAFETY: the slices start at the tile's first row and column of this block, and the strides address height·depth and depth·width
-        // of the m·k and k·n values that they lie in; `c` is the tile by the caller's promise, and overlaps neither operand.
+        // of the matrices that they lie in; `c` is the tile by the caller's promise, and overlaps neither operand.
         unsafe {
             gemm::gemm(
                 height,
@@ -108,7 +141,7 @@ unsafe fn product(
                 block.min(k - p),
                 c,
                 1,
-                n as isize,
+                of_c.row as isize,
                 p > 0,
                 a.as_ptr(),
                 a_column as isize,

@@ -99,12 +99,13 @@ fn shapes_of(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<(MatmulSh
         k,
         a_transposed: transposed.a,
         b_transposed: transposed.b,
+        side_by_side: false,
     };
     Ok((shape, batch.into_iter().chain([m, n]).collect()))
 }
 
 fn define<T: Real>(a: &[T], b: &[T], shape: MatmulShape) -> Vec<T> {
-    let MatmulShape { batch, m, n, k, a_transposed, b_transposed } = shape;
+    let MatmulShape { batch, m, n, k, a_transposed, b_transposed, .. } = shape;
     (0..batch)
         .flat_map(|i| {
             let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);

@@ -20,6 +20,8 @@ crate::params! {
         a_batch: u32,
         b_batch: u32,
         c_batch: u32,
+        a_row: u32,
+        b_row: u32,
         c_row: u32,
         block: u32,
         alpha: f32,
@@ -205,7 +207,7 @@ pub(crate) struct Epilogue<'a> {
     pub(crate) alpha: f32,
     pub(crate) terms: Terms<'a>,
     pub(crate) finish: Finish,
-    /// Where the sums of B's columns go, if they are wanted; of one product, not a batch.
+    /// Where the sums of B's columns go, if they are wanted.
     pub(crate) side: Option<&'a Buffer>,
 }
 
@@ -236,7 +238,7 @@ struct Form {
 pub(crate) enum Terms<'a> {
     /// Nothing.
     None,
-    /// columns[j]: the bias of a layer.
+    /// columns[j]: the bias of a layer, of one matrix of the batch after the other.
     Columns(&'a Buffer),
     /// rows[i] + columns[j].
     Both { rows: &'a Buffer, columns: &'a Buffer },
@@ -294,7 +296,7 @@ pub(super) fn shaders() -> Vec<Shader> {
     for family in Family::ALL {
         for (m, n, k) in [(64, 64, 64), (63, 65, 61), (2048, 2048, 64)] {
             for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
-                let shape = MatmulShape { batch: 1, m, n, k, a_transposed, b_transposed };
+                let shape = MatmulShape { a_transposed, b_transposed, ..MatmulShape::of([m, n, k]) };
                 let plan = Plan::choose(shape, true, Some(8), Some(family));
                 let mut push = |terms, finish, side| {
                     let constants = plan.constants(shape, Form { terms, finish, side });
@@ -378,6 +380,8 @@ pub(crate) fn record_into(
         Terms::Both { rows, columns } => (rows, columns),
         Terms::Slopes { y, .. } => (y, a),
     };
+    let buffers = [a, b, rows, columns, c].into_iter().chain(epilogue.side).collect::<Vec<_>>();
+    let [a, b, c] = shape.strides();
     let params = MatmulParams {
         m: m as u32,
         n: n as u32,
@@ -385,16 +389,17 @@ pub(crate) fn record_into(
         tiles_m: tiles_m as u32,
         tiles_n: tiles_n as u32,
         tiles: tiles as u32,
-        a_batch: (m * k) as u32,
-        b_batch: (k * n) as u32,
-        c_batch: (m * n) as u32,
-        c_row: n as u32,
+        a_batch: a.batch as u32,
+        b_batch: b.batch as u32,
+        c_batch: c.batch as u32,
+        a_row: a.row as u32,
+        b_row: b.row as u32,
+        c_row: c.row as u32,
         block: block as u32,
         alpha: epilogue.alpha,
         lowest,
         slope,
     };
-    let buffers = [a, b, rows, columns, c].into_iter().chain(epilogue.side).collect::<Vec<_>>();
     gpu.record(&Launch {
         kernel: plan.family.kernel(form.side),
         constants: &plan.constants(shape, form),
@@ -411,7 +416,7 @@ mod tests {
 
     #[test]
     fn adapters_and_shapes_get_their_tiles() {
-        let shape = |batch, m, n| MatmulShape { batch, m, n, k: 9, a_transposed: false, b_transposed: false };
+        let shape = |batch, m, n| MatmulShape { batch, ..MatmulShape::of([m, n, 9]) };
         let plan = |shape, software, subgroup| Plan::choose(shape, software, subgroup, None);
         assert_eq!(plan(shape(1, 512, 512), true, Some(8)).family, Family::Subgroup);
         assert_eq!(plan(shape(1, 512, 512), true, Some(8)).tile, [32, 64]);
