@@ -147,7 +147,7 @@ impl Definition<'_> {
         // As the net does it: by the probability to keep.
         let layer = at as u32;
         let mask = self.architecture.dropout.map(|HiddenDropout { drop, seed }| Dropout {
-            drop: 1.0 - (1.0 - drop),
+            drop,
             inverted: true,
             key: MaskKey { seed, step: self.step, layer },
         });

@@ -96,6 +96,11 @@ impl Drops {
         Ok(made)
     }
 
+    /// How many nets there are.
+    pub fn nets(&self) -> usize {
+        self.each.len()
+    }
+
     fn layers(&self, key: MaskKey) -> Vec<Dropout> {
         self.each.iter().map(|&drop| Dropout { drop, inverted: self.inverted, key }).collect()
     }
