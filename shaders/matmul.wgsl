@@ -10,12 +10,13 @@
 // nothing, 1 columns, 2 rows and columns, 3 the factor f'(y), with y in the place of rows. What does not join is not read. FINISH: f, as the
 // prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). RECTIFIED, CURVED, SLOPED: 1 where results pass through a ReLU or leaky ReLU,
 // through another nonlinearity, or through the gradient of one; KINKED: 1 where that has a kink.
-// SIDE: 1 where the sums of B's columns are wanted.
+// SIDE: 1 where the sums of B's columns are wanted. NATIVE: 1 where `matmul.native.wgsl` says how A and B are bound and loaded.
 //
 // Sums are made in blocks of params.block along k, and the blocks added one after the other: a chain of k roundings would pass the bound
 // that tolerance.rs allows where terms are equal, and a chain of block + k / block cannot.
 //
 // Two families, each with what is here: `matmul.registers.wgsl` for software adapters and small matrices, `matmul.tiles.wgsl` for GPUs.
+// `matmul.native.wgsl` loads operands of the first by 64-bit words.
 
 struct Params {
     m: u32,
@@ -40,6 +41,7 @@ struct Params {
     slope: f32,
 }
 
+//! unroll y NATIVE..1
 //! unroll x 0..ALIGNED
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
@@ -55,6 +57,7 @@ fn a_vector(at: u32) -> vec4<f32> { return vec4(a[at], a[at + 1u], a[at + 2u], a
 fn b_vector(at: u32) -> vec4<f32> { return vec4(b[at], b[at + 1u], b[at + 2u], b[at + 3u]); }
 fn a_value(at: u32) -> f32 { return a[at]; }
 fn b_value(at: u32) -> f32 { return b[at]; }
+//! end
 //! end
 @group(0) @binding(3) var<storage, read> columns: array<f32>;
 // Whole vectors are stored at once: four stores for each of hundreds of results took a software adapter's compiler twice as long as all sums.
@@ -101,10 +104,10 @@ struct Tile {
 fn tile_at(index: u32, height: u32, width: u32) -> Tile {
     let in_matrix = params.tiles_m * params.tiles_n;
     let rest = index % in_matrix;
-    if params.m <= params.n {
-        return Tile(rest % params.tiles_m * height, rest / params.tiles_m * width, index / in_matrix);
-    }
-    return Tile(rest / params.tiles_n * height, rest % params.tiles_n * width, index / in_matrix);
+    let down = params.m <= params.n;
+    let row = select(rest / params.tiles_n, rest % params.tiles_m, down);
+    let column = select(rest % params.tiles_n, rest / params.tiles_m, down);
+    return Tile(row * height, column * width, index / in_matrix);
 }
 
 // What is added to the sums of a row, and of four columns. Loaded once for many sums: on a software adapter a load for each of hundreds took
