@@ -9,6 +9,7 @@ use crate::cpu::matmul::MatmulShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::profile::span;
 use crate::reference::activation::Activation;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
@@ -53,6 +54,7 @@ pub fn affine(
     bias: Option<&Tensor>,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
+    let _span = span("affine");
     run(x, w, bias, activation, None)
 }
 

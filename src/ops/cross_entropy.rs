@@ -4,6 +4,7 @@ use super::losses::{self, Loss, Losses};
 use super::{BOUNDED, Op, rowwise, variants_of};
 use crate::error::Result;
 use crate::gpu::Kernel;
+use crate::profile::span;
 use crate::tensor::Tensor;
 use crate::{cpu, reference};
 
@@ -50,6 +51,7 @@ static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/cr
 /// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices do not fit, or a label on the host is no class;
 /// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn cross_entropy(scores: &Tensor, labels: &Tensor) -> Result<Losses> {
+    let _span = span("cross_entropy");
     run(scores, labels, None, None)
 }
 
@@ -59,6 +61,7 @@ pub fn cross_entropy(scores: &Tensor, labels: &Tensor) -> Result<Losses> {
 /// # Errors
 /// As [`cross_entropy`].
 pub fn cross_entropy_weighted(scores: &Tensor, labels: &Tensor, weights: &Tensor) -> Result<Losses> {
+    let _span = span("cross_entropy");
     run(scores, labels, Some(weights), None)
 }
 

@@ -6,6 +6,7 @@ use super::inputs::{Input, worst};
 use super::{BOUNDED, Case, Effort, Op, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::Worst;
@@ -46,6 +47,7 @@ pub static OP: Op = Op {
 /// # Errors
 /// [`Error::Shape`] when `x` is not real or `drop` is not in [0, 1); [`Error::Device`] when the device fails.
 pub fn dropout(x: &Tensor, dropout: &Dropout) -> Result<Tensor> {
+    let _span = span("dropout");
     if !(0.0..1.0).contains(&dropout.drop) {
         let problem = format!("a probability to drop of {}", dropout.drop);
         return Err(Error::shape(NAME, problem, "pass at least 0 and less than 1"));

@@ -4,6 +4,7 @@ use super::losses::{self, Loss, Losses};
 use super::{BOUNDED, Op, rowwise, variants_of};
 use crate::error::{Error, Result};
 use crate::gpu::Kernel;
+use crate::profile::span;
 use crate::tensor::Tensor;
 use crate::{cpu, reference};
 
@@ -53,6 +54,7 @@ static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/hi
 /// [`Error::Shape`] when shapes, types or devices do not fit, a label on the host is no class, or Δ is not finite;
 /// [`Error::Device`] when the device fails.
 pub fn hinge_loss(scores: &Tensor, labels: &Tensor, delta: f64) -> Result<Losses> {
+    let _span = span("hinge_loss");
     run(scores, labels, None, delta, None)
 }
 
@@ -62,6 +64,7 @@ pub fn hinge_loss(scores: &Tensor, labels: &Tensor, delta: f64) -> Result<Losses
 /// # Errors
 /// As [`hinge_loss`].
 pub fn hinge_loss_weighted(scores: &Tensor, labels: &Tensor, weights: &Tensor, delta: f64) -> Result<Losses> {
+    let _span = span("hinge_loss");
     run(scores, labels, Some(weights), delta, None)
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
@@ -62,6 +63,7 @@ pub(crate) fn update_all(
     gradient: &Tensor,
     state: &mut [&mut Tensor],
 ) -> Result<()> {
+    let _span = span("optimizer");
     check_operands(rule, w, gradient, state)?;
     check_numbers(rule, step, w.len())?;
     let w = w.reals_mut(NAME)?;

@@ -1,5 +1,7 @@
 //! The program as tests start it.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::path::Path;
 use std::process::Command;
 

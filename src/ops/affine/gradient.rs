@@ -5,6 +5,7 @@ use crate::cpu::matmul::MatmulShape;
 use crate::error::{Error, Result};
 use crate::ops::matmul::gpu::{Epilogue, Finish, Terms, record_into, record_with};
 use crate::ops::{same_device, wrong_dtypes};
+use crate::profile::span;
 use crate::reference::activation::Activation;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::{cpu, reference};
@@ -15,6 +16,7 @@ use crate::{cpu, reference};
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device fails.
 pub fn affine_gradients(x: &Tensor, dz: &Tensor) -> Result<(Tensor, Tensor)> {
+    let _span = span("affine_gradients");
     gradients(x, dz, None)
 }
 
@@ -30,6 +32,7 @@ pub(super) fn gradients(x: &Tensor, dz: &Tensor, family: Option<&str>) -> Result
 
 /// [`affine_gradients`] to where there is room for them.
 pub(crate) fn affine_gradients_into(x: &Tensor, dz: &Tensor, into: [RealsMut<'_>; 2]) -> Result<()> {
+    let _span = span("affine_gradients");
     write(x, dz, into, None)
 }
 
@@ -75,6 +78,7 @@ pub fn affine_input_gradient(
     w: &Tensor,
     below: Option<(&Tensor, Activation)>,
 ) -> Result<Tensor> {
+    let _span = span("affine_input_gradient");
     input_gradient(dz, w, below, None)
 }
 
