@@ -1,9 +1,12 @@
-//! `bench` as a user meets it.
+//! `bench` and `tune` as a user meets them, and what `auto` makes of it.
 
 mod common;
 mod program;
 
-use program::{devices, folder, json, refused};
+use std::path::Path;
+use std::process::Output;
+
+use program::{command, devices, folder, json, refused};
 use serde_json::Value;
 
 fn number(value: &Value) -> f64 {
@@ -139,4 +142,103 @@ fn timestamps_are_taken_only_for_a_profile() {
     let Some(plain) = common::open(Options::default()) else { return };
     assert!(!plain.info().features.timestamps);
     assert_eq!(plain.take_timestamps().expect("a device"), None);
+}
+
+/// Runs with this folder for what is kept.
+fn keeping(cache: &Path, arguments: &[&str]) -> Output {
+    command(cache, arguments).env("CS231N_GPU_CACHE", cache).output().expect("the program")
+}
+
+fn kept(cache: &Path, arguments: &[&str]) -> Value {
+    let output = keeping(cache, &[arguments, &["--format", "json"]].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("a JSON document")
+}
+
+#[test]
+fn tune_keeps_what_it_measures_until_it_is_forgotten() {
+    let folder = folder();
+    let (cache, file) = (folder.path(), folder.path().join("speeds.json"));
+    assert_eq!(kept(cache, &["tune", "--show"])["devices"], serde_json::json!([]));
+    let report = kept(cache, &["tune", "--device", "cpu"]);
+    assert_eq!(list(&report["devices"]).len(), 1);
+    assert!(number(&report["devices"][0]["speed"]["flops"]) > 1e8, "{report}");
+    assert_eq!(Path::new(report["path"].as_str().expect("a path")), file);
+    assert_eq!(kept(cache, &["tune", "--show"])["devices"], report["devices"]);
+    if devices().contains(&"gpu") {
+        let report = kept(cache, &["tune", "--device", "gpu"]);
+        // The processor is measured anew, not twice.
+        let [adapter, _] = list(&report["devices"]) else { panic!("{report}") };
+        for figure in ["start", "launch", "upload", "flops"] {
+            assert!(number(&adapter["speed"][figure]) > 0.0, "{figure}: {report}");
+        }
+    }
+    // A file that is broken, or of another version, is none; it breaks nothing.
+    let text = std::fs::read_to_string(&file).expect("the file");
+    let other = text.replacen(env!("CARGO_PKG_VERSION"), "0.0.0", 1);
+    for damaged in [&text[..text.len() / 2], "", "{\"version\": 1}", other.as_str()] {
+        std::fs::write(&file, damaged).expect("a file");
+        assert_eq!(kept(cache, &["tune", "--show"])["devices"], serde_json::json!([]), "{damaged}");
+        assert_eq!(kept(cache, &["knn", "--test-limit", "5"])["device"]["kind"], "cpu");
+    }
+    assert!(keeping(cache, &["tune", "--clear"]).status.success() && !file.exists());
+    assert!(keeping(cache, &["tune", "--clear"]).status.success());
+    let (code, message) = refused(cache, &["tune", "--device", "cpu"]);
+    assert!(code == 2 && message.contains("CS231N_GPU_CACHE"), "{message}");
+}
+
+/// A file of measurements: what the processor and a hardware GPU of no machine can do.
+fn measured(cache: &Path, processor: f64, start: f64) {
+    let cpu = cs231n_gpu::Device::Cpu.describe();
+    let speed = |start: f64, flops: f64| serde_json::json!({"start": start, "launch": 1e-5, "upload": 1e10, "flops": flops});
+    let devices = serde_json::json!([
+        {"name": cpu, "kind": null, "speed": speed(0.0, processor)},
+        {"name": "a GPU", "kind": "discrete", "speed": speed(start, 1e13)},
+    ]);
+    let file = serde_json::json!({"version": env!("CARGO_PKG_VERSION"), "content": {"devices": devices}});
+    std::fs::write(cache.join("speeds.json"), file.to_string()).expect("a file");
+}
+
+#[test]
+fn auto_goes_by_the_size_of_the_job_and_says_so() {
+    let folder = folder();
+    let cache = folder.path();
+    let why = |report: &Value| report["device"]["why"].as_str().expect("a reason").to_owned();
+    // 78 million operations: little for any processor.
+    let small = ["knn", "--test-limit", "10"];
+    let report = kept(cache, &small);
+    assert_eq!(report["device"]["kind"], "cpu");
+    assert!(why(&report).ends_with("of work, under the 60 ms that opening a GPU takes"), "{}", why(&report));
+    // A processor that takes hours for it: whatever GPU there is, is looked for.
+    measured(cache, 1e4, 0.1);
+    let report = kept(cache, &small);
+    assert!(
+        why(&report).starts_with("auto: no hardware GPU") || report["device"]["kind"] == "gpu",
+        "{}",
+        why(&report)
+    );
+    // A GPU that is open only in a minute, for seconds of work.
+    measured(cache, 1e8, 60.0);
+    let report = kept(cache, &small);
+    assert_eq!(
+        (report["device"]["kind"].as_str(), why(&report)),
+        (Some("cpu"), "auto: 1.6 s of work, under the 60 s that opening a GPU takes here".to_owned())
+    );
+    // A run goes on where it began, whatever auto has learned since.
+    let train = ["train", "softmax", "--epochs", "1", "--train-limit", "200", "--run-dir", "run"];
+    assert_eq!(kept(cache, &train)["device"]["kind"], "cpu");
+    measured(cache, 1e4, 0.1);
+    let report = kept(cache, &["train", "softmax", "--epochs", "2", "--resume", "run"]);
+    assert_eq!(why(&report), "auto: as the run began");
+}
+
+#[test]
+fn the_first_result_is_timed_from_the_start_of_the_program() {
+    let folder = folder();
+    for device in devices() {
+        let seconds = &json(folder.path(), &["knn", "--test-limit", "5", "--device", device])["seconds"];
+        let parts = ["load", "open", "upload", "search"].map(|part| number(&seconds[part]));
+        let (first, total) = (number(&seconds["first_result"]), number(&seconds["total"]));
+        assert!(first <= total && (first - parts.iter().sum::<f64>()).abs() < 0.05, "{device}: {seconds}");
+    }
 }

@@ -3,6 +3,7 @@
 mod ceilings;
 mod probe;
 mod profile;
+pub mod speeds;
 
 use std::time::{Duration, Instant};
 

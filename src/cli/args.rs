@@ -1,6 +1,7 @@
 //! Options that several commands share.
 
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -47,10 +48,15 @@ impl DeviceArgs {
         Device::open_with(&self.device, options).inspect(warn)
     }
 
-    /// [`Self::open`] for a job of this size, which `auto` goes by.
-    pub(super) fn open_for(&self, work: &Work) -> Result<Opened> {
+    /// Begins to open the device while the host has other work, where it is known already which one: `auto` waits for the size of the job.
+    pub(super) fn begin(&self) -> Result<Opening> {
         self.prepare()?;
-        Device::open_for(&self.device, work).inspect(warn)
+        let selection = self.device.clone();
+        let thread = matches!(selection, Selection::Gpu(_)).then(|| {
+            let selection = selection.clone();
+            std::thread::spawn(move || Device::open(&selection))
+        });
+        Ok(Opening { selection, thread })
     }
 
     /// [`Self::open`] to go on with work that began on a device of the kind that `begun` finds out: `auto` stays with the processor where
@@ -64,7 +70,7 @@ impl DeviceArgs {
     }
 
     /// Sets threads and instructions.
-    fn prepare(&self) -> Result<()> {
+    pub(super) fn prepare(&self) -> Result<()> {
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|error| {
                 Error::usage(format!("cannot start {threads} threads: {error}"), "give a smaller --threads")
@@ -74,6 +80,34 @@ impl DeviceArgs {
             Isa::limit(name)?;
         }
         Ok(())
+    }
+}
+
+/// A device that is being opened.
+pub(super) struct Opening {
+    selection: Selection,
+    thread: Option<JoinHandle<Result<Opened>>>,
+}
+
+impl Opening {
+    /// The device, once it is open, for a job of this size, which `auto` goes by.
+    pub(super) fn finish(mut self, work: &Work) -> Result<Opened> {
+        let opened = match self.thread.take() {
+            // A panic over there goes on here.
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => Device::open_for(&self.selection, work),
+        };
+        opened.inspect(warn)
+    }
+}
+
+impl Drop for Opening {
+    /// A program must not end while a driver is being loaded.
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // There is a worse error already: the one that ends the run before the device is used.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -74,9 +74,10 @@ impl Knn {
             return merge.run();
         }
         let start = Instant::now();
+        let opening = self.device.begin()?;
         let dataset = self.data.load()?;
         let load = start.elapsed().as_secs_f64();
-        let opened = self.device.open_for(&self.work(&dataset))?;
+        let opened = opening.finish(&self.work(&dataset))?;
         let seconds = Seconds { load, open: start.elapsed().as_secs_f64() - load, ..Seconds::default() };
         if self.cv.cv.is_some() {
             return self.cv.run(
@@ -110,6 +111,7 @@ impl Knn {
         seconds.upload = lap();
         let (neighbors, certificate) = knn.search(dataset.test.view(), k)?;
         seconds.search = lap();
+        seconds.first_result = start.elapsed().as_secs_f64();
         let predicted = elect(&neighbors, labels, dataset.classes.len(), options.weights);
         seconds.vote = lap();
         drop(knn);

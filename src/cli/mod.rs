@@ -22,6 +22,7 @@ mod shard;
 mod summary;
 mod trace;
 mod train;
+mod tune;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -63,6 +64,8 @@ enum Command {
     Check(check::Check),
     /// Time every operation next to what the device can do.
     Bench(bench::Bench),
+    /// Measure what `--device auto` goes by on this machine.
+    Tune(tune::Tune),
     /// Check the gradients of layers and nets numerically.
     Gradcheck(gradcheck::Gradcheck),
     /// Look at data.
@@ -106,6 +109,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Devices(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Tune(command) => command.run(),
         Command::Gradcheck(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Compare(command) => command.run(),

@@ -129,16 +129,18 @@ impl Train {
 
     /// A new run; nothing where only its configuration was asked for.
     fn begin(&self) -> Result<Option<Begun>> {
+        // A configuration needs no device.
+        let opening = (!self.print_config).then(|| self.setup.device.begin()).transpose()?;
         let dataset = self.model.load(&self.setup.data)?;
         let mut notes = self.setup.notes(self.model, &dataset)?;
-        if self.print_config {
+        let Some(opening) = opening else {
             output::print(&notes.options.to_toml()?)?;
             return Ok(None);
-        }
+        };
         notes.overfit_batches = self.overfit_batches;
         let parts = Parts::new(&dataset, &notes)?;
         let training = notes.training(self.fast_dev_run, dataset.image)?;
-        let opened = self.setup.device.open_for(&notes.work(&dataset, &parts, &training))?;
+        let opened = opening.finish(&notes.work(&dataset, &parts, &training))?;
         notes.device = Some(opened.device.kind().to_owned());
         let model = notes.model(&opened.device, &dataset, &parts, notes.columns(&parts)?)?;
         let solver = Solver::new(model.net.clone(), training)?;
