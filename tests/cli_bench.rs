@@ -222,7 +222,7 @@ fn auto_goes_by_the_size_of_the_job_and_says_so() {
     let report = kept(cache, &small);
     assert_eq!(
         (report["device"]["kind"].as_str(), why(&report)),
-        (Some("cpu"), "auto: 1.6 s of work, under the 60 s that opening a GPU takes here".to_owned())
+        (Some("cpu"), "auto: about 1.6 s of work, under the 60 s that opening a GPU takes here".to_owned())
     );
     // A run goes on where it began, whatever auto has learned since.
     let train = ["train", "softmax", "--epochs", "1", "--train-limit", "200", "--run-dir", "run"];

@@ -115,7 +115,11 @@ pub fn too_small(work: &Work, processor: &Speed, start: Option<f64>) -> Option<S
     let (here, there) = (processor.seconds(work), start.unwrap_or(START));
     let measured = if start.is_some() { " here" } else { "" };
     (here < there).then(|| {
-        format!("auto: {} of work, under the {} that opening a GPU takes{measured}", time(here), time(there))
+        format!(
+            "auto: about {} of work, under the {} that opening a GPU takes{measured}",
+            time(here),
+            time(there)
+        )
     })
 }
 
@@ -157,11 +161,11 @@ mod tests {
     fn small_work_opens_no_adapter() {
         let small = Work { flops: 2e7, ..Work::default() };
         let why = too_small(&small, &PROCESSOR, None).expect("small");
-        assert_eq!(why, "auto: 0.40 ms of work, under the 60 ms that opening a GPU takes");
+        assert_eq!(why, "auto: about 0.40 ms of work, under the 60 ms that opening a GPU takes");
         let middle = Work { flops: 5e9, ..Work::default() };
         assert_eq!(too_small(&middle, &PROCESSOR, None), None);
         let why = too_small(&middle, &PROCESSOR, Some(0.2)).expect("small for a slow start");
-        assert_eq!(why, "auto: 0.1 s of work, under the 0.2 s that opening a GPU takes here");
+        assert_eq!(why, "auto: about 0.1 s of work, under the 0.2 s that opening a GPU takes here");
     }
 
     #[test]
