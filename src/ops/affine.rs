@@ -9,6 +9,7 @@ use crate::cpu::matmul::MatmulShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::profile::span;
 use crate::reference::activation::Activation;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
@@ -80,6 +81,7 @@ fn run(
     groups: usize,
     family: Option<&str>,
 ) -> Result<Tensor> {
+    let _span = span("affine");
     let shape @ [rows, columns, depth] = shape_of(x, w, bias, groups)?;
     let product = product([rows, columns, depth], groups);
     let storage = match (x.storage(), w.storage(), bias.map(Tensor::storage)) {

@@ -4,6 +4,7 @@ use super::losses::{self, Labelled, Loss, Losses};
 use super::{BOUNDED, Op, rowwise, variants_of};
 use crate::error::Result;
 use crate::gpu::Kernel;
+use crate::profile::span;
 use crate::tensor::Tensor;
 use crate::{cpu, reference};
 
@@ -79,6 +80,7 @@ pub fn cross_entropy_grouped(
 
 /// `family` names the kernels, `None` leaves the choice to the device.
 fn run(given: &Labelled, family: Option<&str>) -> Result<Losses> {
+    let _span = span("cross_entropy");
     losses::of_labels(NAME, given, reference::cross_entropy::losses, cpu::cross_entropy::losses, |operands| {
         losses::gpu::record(operands, family, operands.kernel(&KERNELS), 3, 0.0)
     })

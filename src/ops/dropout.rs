@@ -7,6 +7,7 @@ use super::{BOUNDED, Case, Effort, Op, split_variant, variants_of, wrong_case, w
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::Worst;
@@ -47,6 +48,7 @@ pub static OP: Op = Op {
 /// # Errors
 /// [`Error::Shape`] when `x` is not real or `drop` is not in [0, 1); [`Error::Device`] when the device fails.
 pub fn dropout(x: &Tensor, dropout: &Dropout) -> Result<Tensor> {
+    let _span = span("dropout");
     check_drop(dropout.drop)?;
     let storage = match x.storage() {
         storage if x.dtype() == DType::Real && dropout.drop == 0.0 => storage.clone(),
@@ -113,6 +115,7 @@ impl Drops {
 /// [`Error::Shape`] when `x` is not a real matrix whose columns the nets divide, or lies on another device than `drops`;
 /// [`Error::Device`] when the device fails.
 pub fn dropout_grouped(x: &Tensor, drops: &Drops, key: MaskKey) -> Result<Tensor> {
+    let _span = span("dropout");
     let nets = drops.each.len();
     let columns = match *x.shape() {
         [_, all] if all.is_multiple_of(nets) => all / nets,

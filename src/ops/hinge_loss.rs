@@ -4,6 +4,7 @@ use super::losses::{self, Labelled, Loss, Losses};
 use super::{BOUNDED, Op, rowwise, variants_of};
 use crate::error::{Error, Result};
 use crate::gpu::Kernel;
+use crate::profile::span;
 use crate::tensor::Tensor;
 use crate::{cpu, reference};
 
@@ -83,6 +84,7 @@ pub fn hinge_loss_grouped(
 
 /// `family` names the kernels, `None` leaves the choice to the device.
 fn run(given: &Labelled, delta: f64, family: Option<&str>) -> Result<Losses> {
+    let _span = span("hinge_loss");
     let narrow = delta as f32;
     if !narrow.is_finite() {
         return Err(Error::shape(NAME, format!("a margin Δ of {delta}"), "pass a finite number, such as 1"));

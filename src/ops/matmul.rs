@@ -7,6 +7,7 @@ use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, 
 use crate::cpu::matmul::MatmulShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Real, Tracked, Worst, compare};
@@ -52,6 +53,7 @@ pub struct Transposed {
 /// # Errors
 /// [`Error::Shape`] when shapes do not fit or devices differ; [`Error::Device`] when the device fails.
 pub fn matmul(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<Tensor> {
+    let _span = span("matmul");
     let (shape, out) = shapes_of(a, b, transposed)?;
     same_device(NAME, a, b)?;
     run(a, b, shape, None).map(|storage| Tensor::from_storage(out, storage))

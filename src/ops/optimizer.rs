@@ -8,6 +8,7 @@ use super::{
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
@@ -148,6 +149,7 @@ fn move_all(
     gradient: &Tensor,
     state: &mut [&mut Tensor],
 ) -> Result<()> {
+    let _span = span("optimizer");
     for (rule, step) in rules.iter().zip(steps) {
         check_operands(rule, w, gradient, state)?;
         check_numbers(rule, step, w.len())?;

@@ -6,6 +6,7 @@ use super::inputs::{Input, worst};
 use super::{BOUNDED, Case, Op, rowwise, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::Worst;
@@ -43,6 +44,7 @@ pub static OP: Op = Op {
 /// # Errors
 /// [`Error::Shape`] when `scores` is no real matrix; [`Error::Device`] when the device fails.
 pub fn softmax(scores: &Tensor) -> Result<Tensor> {
+    let _span = span("softmax");
     run(scores, None, None)
 }
 
@@ -51,6 +53,7 @@ pub fn softmax(scores: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device fails.
 pub fn softmax_backward(dout: &Tensor, probabilities: &Tensor) -> Result<Tensor> {
+    let _span = span("softmax_backward");
     if dout.shape() != probabilities.shape() {
         return Err(Error::shape(
             NAME,

@@ -4,6 +4,7 @@ use super::losses::{self, Loss, Losses};
 use super::{BOUNDED, Op, rowwise, same_device, variants_of, wrong_dtypes};
 use crate::error::{Error, Result};
 use crate::gpu::Kernel;
+use crate::profile::span;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::{cpu, reference};
 
@@ -42,6 +43,7 @@ static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/sq
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices do not fit; [`Error::Device`] when the device fails.
 pub fn squared_error(outputs: &Tensor, targets: &Tensor) -> Result<Losses> {
+    let _span = span("squared_error");
     run(outputs, targets, None)
 }
 

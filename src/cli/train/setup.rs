@@ -41,7 +41,7 @@ impl Setup {
         let options = options.or(inherited).or(model.defaults(dataset));
         options.check(model)?;
         let start = origin.map(|origin| origin.facts(&options));
-        Ok(Notes { model, data: self.data.clone(), options, overfit_batches: None, start })
+        Ok(Notes { model, data: self.data.clone(), options, overfit_batches: None, start, device: None })
     }
 }
 

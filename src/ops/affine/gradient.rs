@@ -5,6 +5,7 @@ use crate::cpu::matmul::MatmulShape;
 use crate::error::{Error, Result};
 use crate::ops::matmul::gpu::{Epilogue, Finish, Terms, record_into, record_with};
 use crate::ops::{same_device, wrong_dtypes};
+use crate::profile::span;
 use crate::reference::activation::Activation;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::{cpu, reference};
@@ -51,6 +52,7 @@ fn write(
     groups: usize,
     family: Option<&str>,
 ) -> Result<()> {
+    let _span = span("affine_gradients");
     let [rows, columns, depth] = shape_of(x, dz, groups)?;
     if [dw.len(), db.len()] != [depth * groups * columns, groups * columns] {
         let problem = format!(
@@ -119,6 +121,7 @@ pub(super) fn input_gradient(
     groups: usize,
     family: Option<&str>,
 ) -> Result<Tensor> {
+    let _span = span("affine_input_gradient");
     let refuse =
         |problem: String| Err(Error::shape(NAME, problem, "pass dz as [N, C], w as [D, C] and x as [N, D]"));
     let (&[rows, columns], &[depth, w_columns]) = (dz.shape(), w.shape()) else {

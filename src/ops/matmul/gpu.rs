@@ -487,7 +487,7 @@ mod tests {
     fn words_are_loaded_where_rows_start_on_them() {
         let adapter = Adapter { software: true, subgroup: Some(8), words: true };
         let plan = |n, k, b_transposed| {
-            let shape = MatmulShape { batch: 1, m: 512, n, k, a_transposed: false, b_transposed };
+            let shape = MatmulShape { b_transposed, ..MatmulShape::of([512, n, k]) };
             let plan = Plan::choose(shape, adapter, None);
             let constants = plan.constants(shape, Epilogue::NONE.form().0);
             (plan.family, constants.contains(&("WIDE", 1)))
