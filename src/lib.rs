@@ -37,6 +37,7 @@ pub mod gpu;
 pub mod nn;
 pub mod ops;
 pub mod order;
+mod recycled;
 pub mod reference;
 pub mod report;
 pub mod rng;

@@ -5,6 +5,7 @@ use super::chunks::{CHUNK, map_in_place, pieces};
 use super::math;
 use super::matmul::{MatmulShape, matmul};
 use super::reduce;
+use crate::recycled;
 use crate::reference::activation::Activation;
 use crate::reference::reduce::Axis;
 
@@ -74,7 +75,7 @@ pub fn input_gradient(
     below: Option<(&[f32], Activation)>,
     shape: MatmulShape,
 ) -> Vec<f32> {
-    let mut dx = vec![0.0; shape.m * shape.n];
+    let mut dx = recycled::numbers(shape.m * shape.n);
     matmul(dz, w, &mut dx, shape);
     if let Some((x, f)) = below {
         activation::backward_in_place(&mut dx, x, f);
