@@ -5,6 +5,7 @@ use super::chunks::{CHUNK, map_in_place, pieces};
 use super::columns;
 use super::math;
 use super::matmul::{MatmulShape, matmul};
+use crate::recycled;
 use crate::reference::activation::Activation;
 
 /// f(x·w + bias) into `out`; `shape` is that of the product: one, or several side by side, whose biases lie so too. NaN stays NaN.
@@ -72,7 +73,7 @@ pub fn input_gradient(
     below: Option<(&[f32], Activation)>,
     shape: MatmulShape,
 ) -> Vec<f32> {
-    let mut dx = vec![0.0; shape.batch * shape.m * shape.n];
+    let mut dx = recycled::numbers(shape.batch * shape.m * shape.n);
     matmul(dz, w, &mut dx, shape);
     if let Some((x, f)) = below {
         activation::backward_in_place(&mut dx, x, f);

@@ -1,12 +1,13 @@
 //! Dropout on the CPU, in one sweep.
 
 use super::chunks::{CHUNK, pieces};
+use crate::recycled;
 use crate::reference::dropout::{Dropout, bits};
 
 /// Mask times x: dropped elements are 0 (NaN where x is not finite), the others scaled.
 pub fn dropout(x: &[f32], dropout: &Dropout) -> Vec<f32> {
     let (words, threshold, scale) = (dropout.key.words(), dropout.threshold(), dropout.scale());
-    let mut out = vec![0.0; x.len()];
+    let mut out = recycled::numbers(x.len());
     pieces(
         &mut out,
         CHUNK,

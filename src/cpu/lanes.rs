@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
+use crate::recycled;
 
 /// Accumulators of a loop. Two of the widest vectors hide an addition's latency, and a row of ten classes wastes little.
 pub(super) const LANES: usize = 32;
@@ -142,7 +143,7 @@ pub(super) fn losses<T: Sync>(
     }
     let (of_row, task) = (truths.len() / rows, rows_a_task(columns));
     let mut losses = vec![0.0; rows];
-    let mut gradient = vec![0.0; scores.len()];
+    let mut gradient = recycled::numbers(scores.len());
     let outputs = losses.par_chunks_mut(task).zip(gradient.par_chunks_mut(task * columns));
     let inputs = scores.par_chunks(task * columns).zip(truths.par_chunks(task * of_row));
     outputs.zip(inputs).for_each(|((losses, gradient), (scores, truths))| {

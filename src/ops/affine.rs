@@ -14,7 +14,7 @@ use crate::reference::activation::Activation;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
-use crate::{cpu, reference};
+use crate::{cpu, recycled, reference};
 
 pub use gradient::{affine_gradients, affine_input_gradient};
 pub(crate) use gradient::{affine_gradients_into, grouped_input_gradient};
@@ -93,7 +93,7 @@ fn run(
         ),
         (Storage::F32(x), Storage::F32(w), bias @ (None | Some(Storage::F32(_)))) => {
             let bias = if let Some(Storage::F32(bias)) = bias { Some(&bias[..]) } else { None };
-            let mut out = vec![0.0; rows * groups * columns];
+            let mut out = recycled::numbers(rows * groups * columns);
             cpu::affine::affine(x, w, bias, &mut out, product, activation);
             Storage::F32(out.into())
         }

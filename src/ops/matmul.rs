@@ -11,7 +11,7 @@ use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Real, Tracked, Worst, compare};
-use crate::{cpu, reference};
+use crate::{cpu, recycled, reference};
 
 const NAME: &str = "matmul";
 
@@ -64,7 +64,7 @@ fn run(a: &Tensor, b: &Tensor, shape: MatmulShape, family: Option<&str>) -> Resu
     Ok(match (a.storage(), b.storage()) {
         (Storage::F64(a), Storage::F64(b)) => Storage::F64(define(a, b, shape).into()),
         (Storage::F32(a), Storage::F32(b)) => {
-            let mut c = vec![0.0; shape.batch * shape.m * shape.n];
+            let mut c = recycled::numbers(shape.batch * shape.m * shape.n);
             cpu::matmul::matmul(a, b, &mut c, shape);
             Storage::F32(c.into())
         }
