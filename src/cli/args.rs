@@ -1,15 +1,14 @@
 //! Options that several commands share.
 
 use std::path::PathBuf;
-use std::thread::JoinHandle;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::opening::{Opening, warn};
 use crate::classify::knn::{Metric, Options, Weights};
 use crate::cpu::simd::Isa;
 use crate::data::{self, Dataset, Limits, Source, TableOptions, TestRows};
-use crate::device::auto::Work;
 use crate::device::{Device, Opened, Selection};
 use crate::error::{Error, Result};
 use crate::gpu;
@@ -51,12 +50,7 @@ impl DeviceArgs {
     /// Begins to open the device while the host has other work, where it is known already which one: `auto` waits for the size of the job.
     pub(super) fn begin(&self) -> Result<Opening> {
         self.prepare()?;
-        let selection = self.device.clone();
-        let thread = matches!(selection, Selection::Gpu(_)).then(|| {
-            let selection = selection.clone();
-            std::thread::spawn(move || Device::open(&selection))
-        });
-        Ok(Opening { selection, thread })
+        Ok(Opening::begin(&self.device))
     }
 
     /// [`Self::open`] to go on with work that began on a device of the kind that `begun` finds out: `auto` stays with the processor where
@@ -80,44 +74,6 @@ impl DeviceArgs {
             Isa::limit(name)?;
         }
         Ok(())
-    }
-}
-
-/// A device that is being opened.
-pub(super) struct Opening {
-    selection: Selection,
-    thread: Option<JoinHandle<Result<Opened>>>,
-}
-
-impl Opening {
-    /// The device, once it is open, for a job of this size, which `auto` goes by.
-    pub(super) fn finish(mut self, work: &Work) -> Result<Opened> {
-        let opened = match self.thread.take() {
-            // A panic over there goes on here.
-            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            None => Device::open_for(&self.selection, work),
-        };
-        opened.inspect(warn)
-    }
-}
-
-impl Drop for Opening {
-    /// A program must not end while a driver is being loaded.
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            // There is a worse error already: the one that ends the run before the device is used.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Warns of a software adapter, which only those get who ask for it.
-fn warn(opened: &Opened) {
-    if let Device::Gpu(gpu) = &opened.device
-        && gpu.info().software()
-    {
-        let name = &gpu.info().name;
-        super::output::note(&format!("warning: {name} runs on the processor; --device cpu is faster"));
     }
 }
 

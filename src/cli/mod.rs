@@ -12,6 +12,7 @@ mod eval;
 mod gradcheck;
 mod knn;
 mod merge;
+mod opening;
 mod output;
 mod predict;
 mod runs;
