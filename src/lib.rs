@@ -41,6 +41,7 @@ pub mod nn;
 pub mod ops;
 pub mod order;
 pub mod profile;
+mod recycled;
 pub mod reference;
 pub mod report;
 pub mod rng;

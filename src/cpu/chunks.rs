@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::simd::Isa;
+use crate::recycled;
 
 /// Elements of a task: long enough to hide its start, short enough that a few operands stay in a core's cache.
 pub(crate) const CHUNK: usize = 1 << 14;
@@ -32,7 +33,7 @@ pub(super) fn pieces(out: &mut [f32], length: usize, work: impl Fn(usize, &mut [
 
 /// f(x) for every element.
 pub(super) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Copy + Sync) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
+    let mut out = recycled::numbers(x.len());
     pieces(
         &mut out,
         CHUNK,
@@ -52,7 +53,7 @@ pub(super) fn map(x: &[f32], f: impl Fn(f32) -> f32 + Copy + Sync) -> Vec<f32> {
 /// When the lengths differ.
 pub(super) fn zip(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32 + Copy + Sync) -> Vec<f32> {
     assert_eq!(x.len(), y.len(), "an elementwise operation needs operands of one length");
-    let mut out = vec![0.0; x.len()];
+    let mut out = recycled::numbers(x.len());
     pieces(
         &mut out,
         CHUNK,

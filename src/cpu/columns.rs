@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
+use crate::tolerance::block;
 
 /// Work on a strip of `W` columns from `first` on. Must be inlined into the loop that is compiled for the machine's vectors.
 pub(super) trait Strip: Sync {
@@ -40,6 +41,41 @@ pub(super) fn copied<const W: usize>(matrix: &[f32], columns: usize, first: usiz
         copy.copy_from_slice(&row[first..first + W]);
     }
     copy
+}
+
+/// Σ of each column, in blocks whose error is within what a sum is allowed. A column's sum has the same bits whatever stands beside it.
+///
+/// # Panics
+/// When `out` is not as wide as the matrix.
+pub(super) fn sums(x: &[f32], rows: usize, out: &mut [f32]) {
+    struct Sums<'a> {
+        x: &'a [f32],
+        columns: usize,
+        block: usize,
+        out: Columns<'a>,
+    }
+    impl Strip for Sums<'_> {
+        #[inline(always)]
+        fn run<const W: usize>(&self, first: usize) {
+            let mut total = [0.0; W];
+            for rows in self.x.chunks(self.block * self.columns) {
+                let mut sum = [0.0; W];
+                for row in rows.chunks_exact(self.columns) {
+                    let row = part::<W>(row, first);
+                    (0..W).for_each(|i| sum[i] += row[i]);
+                }
+                (0..W).for_each(|i| total[i] += sum[i]);
+            }
+            // SAFETY: strips share no columns.
+            unsafe { self.out.set(0, first, total) };
+        }
+    }
+    let columns = out.len();
+    over_strips(
+        rows,
+        columns,
+        &Sums { x, columns, block: block(rows, 1), out: Columns::new(out, 1, columns) },
+    );
 }
 
 /// `W` values from `first` on.

@@ -1,8 +1,11 @@
 //! Loops along rows with an accumulator for every lane of a few vectors: a compiler may not reorder a sum of floats by itself.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
+use crate::recycled;
 
 /// Accumulators of a loop. Two of the widest vectors hide an addition's latency, and a row of ten classes wastes little.
 pub(super) const LANES: usize = 32;
@@ -118,6 +121,14 @@ pub(super) fn rows_a_task(columns: usize) -> usize {
     (CHUNK / columns.max(1)).max(1)
 }
 
+/// Each label as often as there are `groups`: a label for every row, where nets stand side by side.
+pub(super) fn repeated(labels: &[u32], groups: usize) -> Cow<'_, [u32]> {
+    match groups {
+        1 => labels.into(),
+        _ => labels.iter().flat_map(|&label| std::iter::repeat_n(label, groups)).collect(),
+    }
+}
+
 /// The losses of rows and the gradients of all, by `row(scores, truth, gradient) -> loss`. The truth of a row is what follows in `truths`,
 /// a label or as many targets as there are columns.
 pub(super) fn losses<T: Sync>(
@@ -132,7 +143,7 @@ pub(super) fn losses<T: Sync>(
     }
     let (of_row, task) = (truths.len() / rows, rows_a_task(columns));
     let mut losses = vec![0.0; rows];
-    let mut gradient = vec![0.0; scores.len()];
+    let mut gradient = recycled::numbers(scores.len());
     let outputs = losses.par_chunks_mut(task).zip(gradient.par_chunks_mut(task * columns));
     let inputs = scores.par_chunks(task * columns).zip(truths.par_chunks(task * of_row));
     outputs.zip(inputs).for_each(|((losses, gradient), (scores, truths))| {

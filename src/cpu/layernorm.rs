@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
 use super::lanes::{CHAIN, LANES};
+use crate::recycled;
 use crate::reference::batchnorm::{Gradients, Normalized};
 use crate::tolerance::block;
 
@@ -13,7 +14,7 @@ use crate::tolerance::block;
 /// When the lengths do not fit.
 pub fn forward(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, rows: usize) -> Normalized<f32> {
     let columns = gamma.len();
-    let [mut out, mut means, mut inverses] = [x.len(), rows, rows].map(|n| vec![0.0; n]);
+    let [mut out, mut means, mut inverses] = [x.len(), rows, rows].map(recycled::numbers);
     if columns == 0 {
         inverses.fill(1.0 / epsilon.sqrt());
     } else {
@@ -98,7 +99,8 @@ fn sums_of_piece([a, b, c]: [&[f32]; 3], terms: impl Fn(f32, f32, f32) -> [f32; 
 pub fn backward(dout: &[f32], x: &[f32], statistics: &[f32], gamma: &[f32], rows: usize) -> Gradients<f32> {
     let columns = gamma.len();
     let (means, inverses) = statistics.split_at(rows);
-    let [mut dx, mut dgamma, mut dbeta] = [x.len(), columns, columns].map(|n| vec![0.0; n]);
+    let mut dx = recycled::numbers(x.len());
+    let [mut dgamma, mut dbeta] = [(); 2].map(|()| vec![0.0; columns]);
     if x.is_empty() {
         return Gradients { dx, dgamma, dbeta };
     }

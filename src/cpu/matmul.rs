@@ -1,8 +1,21 @@
-//! Batched matrix product on the CPU, through the `gemm` crate.
+//! Batched matrix product on the CPU: operands are packed for a register tile, which adds in blocks of k (packing and tiles after K. Goto,
+//! R. van de Geijn: Anatomy of high-performance matrix multiplication, ACM TOMS 34, 2008).
+//!
+//! A library's product would add all of k in one chain, or be called for every block and pack its operands for each tile again.
 
-use gemm::Parallelism;
+mod kernel;
+mod pack;
+mod tile;
+
+use std::cell::RefCell;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use self::pack::Lines;
+use self::tile::{PackRows, Rows, Tile};
+use super::simd::Isa;
+use crate::recycled;
 use crate::tolerance::product_block;
 
 /// The shape of a batched product: `batch` times m×k by k×n, each operand possibly stored transposed.
@@ -20,20 +33,56 @@ pub struct MatmulShape {
     pub a_transposed: bool,
     /// B is stored n×k.
     pub b_transposed: bool,
+    /// The matrices of a batch, as stored, are the columns of one matrix side by side instead of lying one after the other.
+    pub side_by_side: bool,
+}
+
+/// Elements from one row, as stored, to the next, and from one matrix of a batch to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Strides {
+    pub(crate) row: usize,
+    pub(crate) batch: usize,
+}
+
+impl MatmulShape {
+    /// One product, m×k by k×n, nothing transposed.
+    pub fn of([m, n, k]: [usize; 3]) -> Self {
+        Self { batch: 1, m, n, k, a_transposed: false, b_transposed: false, side_by_side: false }
+    }
+
+    /// Those of A, B and C.
+    pub(crate) fn strides(self) -> [Strides; 3] {
+        let Self { batch, m, n, k, a_transposed, b_transposed, side_by_side } = self;
+        let of = |rows: usize, columns: usize| match side_by_side {
+            false => Strides { row: columns, batch: rows * columns },
+            true => Strides { row: batch * columns, batch: columns },
+        };
+        [
+            if a_transposed { of(k, m) } else { of(m, k) },
+            if b_transposed { of(n, k) } else { of(k, n) },
+            of(m, n),
+        ]
+    }
 }
 
 /// Products below this many multiply-adds do not repay waking a second thread.
 const SERIAL_BELOW: usize = 1 << 17;
+/// Rows of a tile of C at most, and columns: its sums are read and written once for every block of k, and stay in the second level of cache with
+/// what they need of both operands.
+const TILE: [usize; 2] = [1024, 128];
+/// Rows of a tile at least, where there could be more tiles: its columns of B are packed for these rows alone.
+const LEAST_ROWS: usize = 96;
 
 /// C = op(A)·op(B) for every product of the batch; `c` holds batch·m·n values and is overwritten.
 ///
 /// Sums are made in blocks along k ([`product_block`]), so that their error is proven to stay within what is allowed. The result does not
-/// depend on the number of threads.
+/// depend on the number of threads: whatever tile an element lies in, it is the same sum.
 ///
 /// # Panics
 /// When a slice's length differs from the shape's.
 pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
     let MatmulShape { batch, m, n, k, .. } = shape;
+    let [of_a, of_b, of_c] = shape.strides();
     assert_eq!((a.len(), b.len(), c.len()), (batch * m * k, batch * k * n, batch * m * n), "matmul: lengths");
     if c.is_empty() {
         return;
@@ -42,25 +91,49 @@ pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
         c.fill(0.0);
         return;
     }
-    let side = side(m, n);
-    let (down, across) = (m.div_ceil(side), n.div_ceil(side));
     let start = Start(c.as_mut_ptr());
-    let tile = |i: usize| {
-        let (i, at) = (i / (down * across), i % (down * across));
-        let (row, column) = (at / across * side, at % across * side);
-        let [height, width] = [side.min(m - row), side.min(n - column)];
-        let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);
-        // SAFETY: `c` holds batch·m·n values and is borrowed mutably; this is where tile `at` of product `i` starts, and no two tiles share
-        // an element.
-        unsafe {
-            product(a, b, start.get().add((i * m + row) * n + column), [row, column, height, width], shape)
+    let product = |i: usize| {
+        let a = Lines {
+            values: &a[i * of_a.batch..],
+            lines: m,
+            steps: k,
+            across: shape.a_transposed,
+            row: of_a.row,
         };
+        let b = Lines {
+            values: &b[i * of_b.batch..],
+            lines: n,
+            steps: k,
+            across: !shape.b_transposed,
+            row: of_b.row,
+        };
+        // SAFETY: `c` holds batch·m·n values and is borrowed mutably; product `i` begins there, and no two share an element.
+        let c = unsafe { start.get().add(i * of_c.batch) };
+        Product { a, b, c: (Start(c), of_c.row), block: product_block(k, 1) }.run();
     };
-    let tiles = 0..batch * down * across;
-    if m * n * k * batch < SERIAL_BELOW { tiles.for_each(tile) } else { tiles.into_par_iter().for_each(tile) }
+    let work = m * n * k;
+    if work < SERIAL_BELOW && work * batch >= SERIAL_BELOW {
+        (0..batch).into_par_iter().for_each(product);
+    } else {
+        (0..batch).for_each(product);
+    }
 }
 
-/// Where C starts.
+thread_local! {
+    /// Room for packed parts of A, and of B with sums: kept from product to product.
+    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+/// At least `n` numbers, whatever they are.
+fn grown(scratch: &mut Vec<f32>, n: usize) -> &mut [f32] {
+    if scratch.len() < n {
+        scratch.resize(n, 0.0);
+    }
+    &mut scratch[..n]
+}
+
+/// Where C, or a product's part of it, starts.
+#[derive(Clone, Copy)]
 struct Start(*mut f32);
 
 impl Start {
@@ -73,56 +146,95 @@ impl Start {
 // SAFETY: it is the mutable borrow of plain numbers in `matmul`, whose tasks write tiles that do not overlap.
 unsafe impl Sync for Start {}
 
-/// Rows and columns of a tile of C: it is read and written once for every block of k, so it should stay in the second level of cache, and
-/// there should be tiles for all threads. Chosen by the shape alone.
-fn side(m: usize, n: usize) -> usize {
-    if m * n >= 1 << 20 { 256 } else { 128 }
+/// One product of the batch.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    a: Lines<'a>,
+    b: Lines<'a>,
+    /// Its C, which is nobody else's, and the distance of C's rows.
+    c: (Start, usize),
+    /// Steps of a block of k.
+    block: usize,
 }
 
-/// One tile of C, of `height` × `width` from (`row`, `column`), block after block of k.
-///
-/// # Safety
-/// `c` points to the tile's first element in a matrix with rows of `n` values that holds the tile, and nobody else uses the tile.
-unsafe fn product(
-    a: &[f32],
-    b: &[f32],
-    c: *mut f32,
-    [row, column, height, width]: [usize; 4],
-    shape: MatmulShape,
-) {
-    let MatmulShape { m, n, k, a_transposed, b_transposed, .. } = shape;
-    let strides = |rows: usize, columns: usize, transposed: bool| {
-        if transposed { (rows, 1) } else { (1, columns) }
-    };
-    let (a_column, a_row) = strides(m, k, a_transposed);
-    let (b_column, b_row) = strides(k, n, b_transposed);
-    let block = product_block(k, 1);
-    for p in (0..k).step_by(block) {
-        let (a, b) = (&a[row * a_row + p * a_column..], &b[p * b_row + column * b_column..]);
-        // SAFETY: the slices start at the tile's first row and column of this block, and the strides address height·depth and depth·width
-        // of the m·k and k·n values that they lie in; `c` is the tile by the caller's promise, and overlaps neither operand.
-        unsafe {
-            gemm::gemm(
-                height,
-                width,
-                block.min(k - p),
-                c,
-                1,
-                n as isize,
-                p > 0,
-                a.as_ptr(),
-                a_column as isize,
-                a_row as isize,
-                b.as_ptr(),
-                b_column as isize,
-                b_row as isize,
-                if p > 0 { 1.0 } else { 0.0 },
-                1.0,
-                false,
-                false,
-                false,
-                Parallelism::None,
-            );
+impl Product<'_> {
+    fn run(self) {
+        let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
+        let (start, c_row) = self.c;
+        let arch = Isa::arch();
+        let high = arch.dispatch(Rows);
+        let serial = m * n * k < SERIAL_BELOW;
+        // Whole columns, unless there would be too few tiles for all threads.
+        let width = n.div_ceil(n.div_ceil(TILE[1])).next_multiple_of(32);
+        let across = n.div_ceil(width);
+        let wanted = if serial {
+            1
+        } else {
+            (2 * rayon::current_num_threads()).div_ceil(across).min(m.div_ceil(LEAST_ROWS))
+        };
+        let height = m.div_ceil(wanted.max(m.div_ceil(TILE[0]))).next_multiple_of(high);
+        let down = m.div_ceil(height);
+
+        // The tile from a row and a column of C on, with that row's place in packed groups of A.
+        let tile = |[row, column]: [usize; 2],
+                    (a, groups, place): (&[f32], usize, usize),
+                    scratch: &mut Vec<f32>| {
+            arch.dispatch(Tile {
+                a,
+                groups,
+                place,
+                b: self.b,
+                block: self.block,
+                // SAFETY: the tile starts inside of C.
+                c: (unsafe { start.get().add(row * c_row + column) }, c_row),
+                height: height.min(m - row),
+                columns: column..n.min(column + width),
+                scratch,
+            });
+        };
+        if serial {
+            SCRATCH.with_borrow_mut(|[a, scratch]| {
+                let groups = m.div_ceil(high);
+                let a = grown(a, groups * high * k);
+                self.pack(0..m, high, a);
+                for i in 0..down * across {
+                    let [row, column] = [i % down * height, i / down * width];
+                    tile([row, column], (a, groups, row), scratch);
+                }
+            });
+        } else if across == 1 {
+            // Nobody else needs a tile's rows of A.
+            (0..down).into_par_iter().with_max_len(1).for_each(|i| {
+                let rows = i * height..m.min((i + 1) * height);
+                let groups = rows.len().div_ceil(high);
+                let mut a = recycled::numbers(groups * high * k);
+                self.pack(rows.clone(), high, &mut a);
+                SCRATCH.with_borrow_mut(|[_, scratch]| tile([rows.start, 0], (&a, groups, 0), scratch));
+                recycled::give_back(a);
+            });
+        } else {
+            let groups = m.div_ceil(high);
+            let mut a = recycled::numbers(groups * high * k);
+            let blocks = a.par_chunks_mut(groups * high * self.block).enumerate();
+            blocks.for_each(|(i, packed)| self.pack_block(0..m, i, packed));
+            (0..down * across).into_par_iter().with_max_len(1).for_each(|i| {
+                let [row, column] = [i % down * height, i / down * width];
+                SCRATCH.with_borrow_mut(|[_, scratch]| tile([row, column], (&a, groups, row), scratch));
+            });
+            recycled::give_back(a);
         }
+    }
+
+    /// Packs `rows` of A in groups of `high`, block of k after block.
+    fn pack(&self, rows: Range<usize>, high: usize, packed: &mut [f32]) {
+        let groups = rows.len().div_ceil(high);
+        let blocks = packed.chunks_mut(groups * high * self.block).enumerate();
+        blocks.for_each(|(i, packed)| self.pack_block(rows.clone(), i, packed));
+    }
+
+    /// Packs block `i` of k.
+    fn pack_block(&self, rows: Range<usize>, i: usize, packed: &mut [f32]) {
+        let range = i * self.block..self.a.steps.min((i + 1) * self.block);
+        Isa::arch().dispatch(PackRows { a: self.a, rows, range, packed });
     }
 }

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::chunks::vectorized;
 use super::lanes::{LANES, add, fold, largest, rewrite, rows_a_task};
 use super::math;
+use crate::recycled;
 
 /// Writes e^(s − max s) of a row to `out`; returns the maximum and the sum.
 ///
@@ -79,7 +80,7 @@ pub fn backward(dout: &[f32], probabilities: &[f32], columns: usize) -> Vec<f32>
 
 /// `row(x, y, out)` for each row of `columns`.
 fn by_row(x: &[f32], y: &[f32], columns: usize, row: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
+    let mut out = recycled::numbers(x.len());
     let (columns, task) = (columns.max(1), rows_a_task(columns) * columns.max(1));
     let chunks = out.par_chunks_mut(task).zip(x.par_chunks(task)).zip(y.par_chunks(task));
     chunks.for_each(|((out, x), y)| {

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
+use crate::recycled;
 
 /// (x − shift)·scale for the rows of x [N, D] that `rows` names, or for all; pixels or floats.
 ///
@@ -16,7 +17,7 @@ pub fn standardize<X: Copy + Into<f32> + Sync>(
 ) -> Vec<f32> {
     let columns = shift.len();
     let Some(all) = x.len().checked_div(columns) else { return Vec::new() };
-    let mut out = vec![0.0; rows.map_or(all, <[u32]>::len) * columns];
+    let mut out = recycled::numbers(rows.map_or(all, <[u32]>::len) * columns);
     let task = CHUNK.div_ceil(columns);
     out.par_chunks_mut(task * columns).enumerate().for_each(|(i, out)| {
         vectorized(

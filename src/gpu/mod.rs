@@ -199,18 +199,27 @@ impl Gpu {
     /// As [`Self::alloc`].
     pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
         let buffer = self.take(bytes.len() as u64)?;
+        self.write(&buffer, bytes)?;
+        Ok(buffer)
+    }
+
+    /// Overwrites `buffer` from its start with `bytes` and zeros up to a whole vector of 16 bytes, which it must hold. Submits the recorded
+    /// work first where that uses its memory.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub(crate) fn write(&self, buffer: &Buffer, bytes: &[u8]) -> Result<()> {
         let block = buffer.memory.block();
         let (vectors, rest) =
             bytes.split_at(bytes.len() / limits::BUFFER_UNIT as usize * limits::BUFFER_UNIT as usize);
         let mut recorder = self.recorder();
-        recorder.write(&self.inner.context, block, 0, vectors)?;
+        recorder.write(&self.inner.context, block, buffer.offset, vectors)?;
         if !rest.is_empty() || vectors.is_empty() {
             let mut last = [0; limits::BUFFER_UNIT as usize];
             last[..rest.len()].copy_from_slice(rest);
-            recorder.write(&self.inner.context, block, vectors.len() as u64, &last)?;
+            recorder.write(&self.inner.context, block, buffer.offset + vectors.len() as u64, &last)?;
         }
-        drop(recorder);
-        Ok(buffer)
+        Ok(())
     }
 
     /// A new buffer with the contents of `buffer`. Submits the recorded work, which may write them.

@@ -11,7 +11,7 @@ use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Real, Tracked, Worst, compare};
-use crate::{cpu, reference};
+use crate::{cpu, recycled, reference};
 
 const NAME: &str = "matmul";
 
@@ -64,7 +64,7 @@ fn run(a: &Tensor, b: &Tensor, shape: MatmulShape, family: Option<&str>) -> Resu
     Ok(match (a.storage(), b.storage()) {
         (Storage::F64(a), Storage::F64(b)) => Storage::F64(define(a, b, shape).into()),
         (Storage::F32(a), Storage::F32(b)) => {
-            let mut c = vec![0.0; shape.batch * shape.m * shape.n];
+            let mut c = recycled::numbers(shape.batch * shape.m * shape.n);
             cpu::matmul::matmul(a, b, &mut c, shape);
             Storage::F32(c.into())
         }
@@ -101,12 +101,13 @@ fn shapes_of(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<(MatmulSh
         k,
         a_transposed: transposed.a,
         b_transposed: transposed.b,
+        side_by_side: false,
     };
     Ok((shape, batch.into_iter().chain([m, n]).collect()))
 }
 
 fn define<T: Real>(a: &[T], b: &[T], shape: MatmulShape) -> Vec<T> {
-    let MatmulShape { batch, m, n, k, a_transposed, b_transposed } = shape;
+    let MatmulShape { batch, m, n, k, a_transposed, b_transposed, .. } = shape;
     (0..batch)
         .flat_map(|i| {
             let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);

@@ -23,7 +23,7 @@ pub static OP: Op = Op {
     shaders: gpu::shaders,
     flops: |s| 5.0 * (s[0] * s[1]) as f64,
     bytes: |s| 8.0 * (s[0] * s[1]) as f64,
-    variants: |device| variants_of(device, &["forward", "backward"], rowwise::families),
+    variants: |device| variants_of(device, &["forward", "backward"], gpu::families),
     shapes: rowwise::shapes,
     fit: |_| {},
     timed: &[&[4096, 1024], &[50_000, 10]],

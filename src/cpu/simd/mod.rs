@@ -173,8 +173,7 @@ impl Isa {
         Self::available().next().unwrap_or(Self(&portable::KERNELS))
     }
 
-    /// Makes the CPU path use no wider instructions than those named (as [`Isa::name`] says, in any case), to compare machines. Matrix
-    /// products go on using what their library finds.
+    /// Makes the CPU path use no wider instructions than those named (as [`Isa::name`] says, in any case), to compare machines.
     ///
     /// # Errors
     /// [`Error::Usage`] where this machine has no instruction set of that name, or another was set before.

@@ -1,0 +1,123 @@
+//! The register tile of the matrix product: a few rows of C by two vectors, over one block of k. One source for all vector widths.
+
+use pulp::Simd;
+
+/// Rows of a register tile: with two vectors across, as many as leave registers for those of B and one of A.
+pub(super) const fn rows<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
+}
+
+/// Columns of a register tile: two vectors.
+pub(super) const fn columns<S: Simd>() -> usize {
+    2 * S::F32_LANES
+}
+
+/// One block of k of a register tile.
+#[derive(Clone, Copy)]
+pub(super) struct Block {
+    /// Of k.
+    pub(super) steps: usize,
+    /// For each step [`rows`] values, packed.
+    pub(super) a: *const f32,
+    /// For each step [`columns`] values, packed.
+    pub(super) b: *const f32,
+    /// The sums of earlier blocks, null where there are none, and the distance of their rows.
+    pub(super) before: (*const f32, usize),
+    /// Where the sums go, and the distance of their rows.
+    pub(super) after: (*mut f32, usize),
+    /// Of the tile that is written, at most [`rows`].
+    pub(super) height: usize,
+    /// Of the tile that is written, at most [`columns`].
+    pub(super) width: usize,
+}
+
+/// after = before + A·B.
+///
+/// # Safety
+/// `a` and `b` must lead to what [`Block`] says, `before` and `after` to `height` rows of `width` values; `after` is nobody else's.
+#[inline(always)]
+pub(super) unsafe fn run<S: Simd>(simd: S, block: Block) {
+    let narrow = block.width <= S::F32_LANES;
+    // SAFETY: as promised; heights are rounded up to one that has a kernel, and no further than the packed rows.
+    unsafe {
+        match (block.height, narrow) {
+            (..=4, false) => tile::<S, 4, 2>(simd, block),
+            (..=4, true) => tile::<S, 4, 1>(simd, block),
+            (..=6, false) => tile::<S, 6, 2>(simd, block),
+            (..=6, true) => tile::<S, 6, 1>(simd, block),
+            (..=8, false) => tile::<S, 8, 2>(simd, block),
+            (..=8, true) => tile::<S, 8, 1>(simd, block),
+            (_, false) => tile::<S, 12, 2>(simd, block),
+            (_, true) => tile::<S, 12, 1>(simd, block),
+        }
+    }
+}
+
+/// A tile of `H` rows by `W` vectors.
+///
+/// # Safety
+/// As for [`run`]; `H` is at most [`rows`].
+#[inline(always)]
+unsafe fn tile<S: Simd, const H: usize, const W: usize>(simd: S, block: Block) {
+    let Block {
+        steps,
+        mut a,
+        mut b,
+        before: (before, before_step),
+        after: (after, after_step),
+        height,
+        width,
+    } = block;
+    let lanes = S::F32_LANES;
+    let mut sums = [[simd.splat_f32s(0.0); W]; H];
+    for _ in 0..steps {
+        // SAFETY: a step's values of A and B, as promised.
+        unsafe {
+            let across: [S::f32s; W] = std::array::from_fn(
+                #[inline(always)]
+                |w| b.add(w * lanes).cast::<S::f32s>().read_unaligned(),
+            );
+            for (h, sums) in sums.iter_mut().enumerate() {
+                let down = simd.splat_f32s(*a.add(h));
+                for (sum, &across) in sums.iter_mut().zip(&across) {
+                    *sum = simd.mul_add_e_f32s(down, across, *sum);
+                }
+            }
+            (a, b) = (a.add(rows::<S>()), b.add(columns::<S>()));
+        }
+    }
+    let add = !before.is_null();
+    if height == H && width == W * lanes {
+        // All indices are known when this is compiled, so that the sums never leave their registers.
+        for (h, sums) in sums.iter().enumerate() {
+            for (w, &sum) in sums.iter().enumerate() {
+                let before = before.wrapping_add(h * before_step + w * lanes).cast::<S::f32s>();
+                // SAFETY: row and columns lie in the tile.
+                unsafe {
+                    let sum = if add { simd.add_f32s(before.read_unaligned(), sum) } else { sum };
+                    after.add(h * after_step + w * lanes).cast::<S::f32s>().write_unaligned(sum);
+                }
+            }
+        }
+        return;
+    }
+    // A copy of the sums in memory, for what is not a whole tile.
+    let sums = sums;
+    for (h, sums) in sums.iter().enumerate().take(height) {
+        for (w, &sum) in sums.iter().enumerate() {
+            let there = lanes.min(width - w * lanes);
+            let before = before.wrapping_add(h * before_step + w * lanes);
+            // SAFETY: `there` values of a row of the tile.
+            unsafe {
+                let sum = if add {
+                    let before = std::slice::from_raw_parts(before, there);
+                    simd.add_f32s(simd.partial_load_f32s(before), sum)
+                } else {
+                    sum
+                };
+                let after = std::slice::from_raw_parts_mut(after.add(h * after_step + w * lanes), there);
+                simd.partial_store_f32s(after, sum);
+            }
+        }
+    }
+}
