@@ -257,13 +257,13 @@ fn compiled_kernels_are_kept_and_a_damaged_file_is_none() {
             std::fs::read_dir(cache).expect("a folder").map(|entry| entry.expect("an entry").path());
         entries.collect()
     };
+    // Peaks of memory and seconds are no result.
     let found = || {
-        let mut report = kept(cache, &search);
-        report.as_object_mut().and_then(|report| report.remove("seconds")).expect("seconds");
-        report
+        let report = kept(cache, &search);
+        ["accuracy", "confusion", "certificate"].map(|key| report[key].clone())
     };
     let first = found();
-    assert!(number(&first["accuracy"]) > 0.0, "{first}");
+    assert!(number(&first[0]) > 0.0, "{first:?}");
     if common::open(Options::default()).is_some_and(|gpu| gpu.info().backend != "vulkan") {
         assert!(files().is_empty(), "{:?}", files());
         return;
