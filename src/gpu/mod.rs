@@ -292,8 +292,8 @@ impl Gpu {
     /// Appends a launch to the recorded work. Without any workgroup there is nothing to do.
     ///
     /// # Errors
-    /// [`Error::Device`] for a launch that does not fit its kernel or the device (each naming the kernel), for a kernel that the driver
-    /// rejects (with the driver's text), or when work recorded earlier has failed.
+    /// [`Error::Device`] for a launch that does not fit its kernel or the device (each naming the kernel), or when work recorded earlier has
+    /// failed.
     pub fn record(&self, launch: &Launch) -> Result<()> {
         launch.check(&self.inner.info, &self.inner.context.pool)?;
         if launch.groups.contains(&0) {
@@ -313,7 +313,8 @@ impl Gpu {
     /// Submits the recorded work without waiting for it.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device refused it or is lost.
+    /// [`Error::Device`] for a kernel that the driver rejects (naming it, with the driver's text; the work recorded with it is dropped), when
+    /// the device refused the work, or is lost.
     pub fn flush(&self) -> Result<()> {
         self.recorder().flush(&self.inner.context, &[])?;
         Ok(())
