@@ -3,6 +3,7 @@
 mod common;
 mod program;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 
@@ -172,6 +173,17 @@ fn tune_keeps_what_it_measures_until_it_is_forgotten() {
         for figure in ["start", "launch", "upload", "flops"] {
             assert!(number(&adapter["speed"][figure]) > 0.0, "{figure}: {report}");
         }
+        let found = list(&report["found"]);
+        assert_eq!(found.len(), 4);
+        for class in found {
+            assert!(number(&class["usual"]) > 0.0, "{class}");
+            // Only what is quicker and correct is kept.
+            let name = class["class"].as_str().expect("a name");
+            let taken = &report["kernels"][adapter["name"].as_str().expect("a name")]["matmul"][name];
+            assert_eq!(taken, if class["correct"] == true { &class["family"] } else { &Value::Null });
+            assert!(taken.is_null() || number(&class["seconds"]) < number(&class["usual"]), "{class}");
+        }
+        assert_eq!(kept(cache, &["tune", "--show"])["kernels"], report["kernels"]);
     }
     // A file that is broken, or of another version, is none; it breaks nothing.
     let text = std::fs::read_to_string(&file).expect("the file");
@@ -182,9 +194,54 @@ fn tune_keeps_what_it_measures_until_it_is_forgotten() {
         assert_eq!(kept(cache, &["knn", "--test-limit", "5"])["device"]["kind"], "cpu");
     }
     assert!(keeping(cache, &["tune", "--clear"]).status.success() && !file.exists());
+    assert!(!cache.join("kernels.json").exists());
     assert!(keeping(cache, &["tune", "--clear"]).status.success());
     let (code, message) = refused(cache, &["tune", "--device", "cpu"]);
     assert!(code == 2 && message.contains("CS231N_GPU_CACHE"), "{message}");
+}
+
+#[test]
+fn kernels_that_tune_chose_are_used_and_a_foreign_choice_is_not() {
+    let Some(gpu) = common::open(cs231n_gpu::gpu::Options::default()) else { return };
+    let folder = folder();
+    let (cache, file) = (folder.path(), folder.path().join("kernels.json"));
+    // Another family adds in another order, so the bits of a model tell which ran.
+    let train = |run| {
+        let data = ["--train-limit", "300", "--test-limit", "10", "--epochs", "1", "--hidden", "64"];
+        kept(cache, &[&["train", "mlp", "--device", "gpu", "--run-dir", run][..], &data].concat());
+        std::fs::read(cache.join(run).join("model.safetensors")).expect("a model")
+    };
+    let usual = train("usual");
+    let choose = |version: &str, device: &str, family: &str| {
+        let classes: BTreeMap<_, _> = ["small", "long", "wide", "square"].map(|class| (class, family)).into();
+        let content = serde_json::json!({device: {"matmul": classes}});
+        let text = serde_json::json!({"version": version, "content": content}).to_string();
+        std::fs::write(&file, &text).expect("a file");
+        text
+    };
+    // One that is not taken without measuring.
+    let family = if gpu.info().software() { "tiles" } else { "registers" };
+    let (version, device) = (env!("CARGO_PKG_VERSION"), gpu.info().to_string());
+    let whole = choose(version, &device, family);
+    let other = train("other");
+    assert_ne!(other, usual);
+    assert_eq!(train("again"), other, "no bits change between runs");
+    assert_eq!(kept(cache, &["tune", "--show"])["kernels"][&device]["matmul"]["long"], family);
+
+    choose("0.0.0", &device, family);
+    assert_eq!(train("another version"), usual);
+    choose(version, "another device", family);
+    assert_eq!(train("another device"), usual);
+    choose(version, &device, "no family");
+    assert_eq!(train("no family"), usual);
+    for (run, damaged) in [("half", &whole[..whole.len() / 2]), ("list", "[]"), ("empty", "")] {
+        std::fs::write(&file, damaged).expect("a file");
+        assert_eq!(train(run), usual, "{damaged}");
+    }
+    std::fs::write(&file, &whole).expect("a file");
+    let off = command(cache, &["tune", "--show", "--format", "json"]).output().expect("the program");
+    let off: Value = serde_json::from_slice(&off.stdout).expect("a JSON document");
+    assert_eq!(off["kernels"], serde_json::json!({}));
 }
 
 /// A file of measurements: what the processor and a hardware GPU of no machine can do.

@@ -1,6 +1,7 @@
 //! How long operations take on a device, and how near that is to what the device can do.
 
 mod ceilings;
+pub mod families;
 mod probe;
 mod profile;
 pub mod speeds;

@@ -1,5 +1,6 @@
-//! `tune`: what `--device auto` goes by on this machine.
+//! `tune`: what `--device auto` goes by on this machine, and which kernels are the quickest here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,18 +9,21 @@ use serde::Serialize;
 
 use super::args::DeviceArgs;
 use super::output::{self, Format};
-use crate::bench::{Patience, speeds};
+use crate::bench::{Patience, families, speeds};
 use crate::cache;
 use crate::device::Selection;
 use crate::device::auto::{Entry, FILE, Measured, Speed, Work};
 use crate::error::Result;
+use crate::gpu::chosen::{self, Chosen};
 use crate::gpu::{Choice, Gpu};
 use crate::report::table::Table;
 
-/// Measure what `--device auto` goes by: how soon a GPU is open, how fast rows get there, how fast it and the processor compute.
+/// Measure what `--device auto` goes by: how soon a GPU is open, how fast rows get there, how fast it and the processor compute;
+/// and choose the kernels of matrix products that are the quickest there.
 ///
-/// The figures are kept in the user's folder for caches, by device and driver, until they are measured again; CS231N_GPU_CACHE names
-/// another folder, or is `off`. Results of other commands depend on them only by the device that auto chooses.
+/// Every family of kernels that the GPU can run is timed at a product of each of four classes (small, long, wide, square); one that is clearly
+/// quicker than the one that is taken without measuring, and passes the checks of `check --quick`, is taken from now on. The figures are kept in the user's folder for caches, by device and driver, until they are measured again; CS231N_GPU_CACHE names
+/// another folder, or is `off`. Results of other commands depend on them by the device that auto chooses, and in their last bits by the kernels.
 #[derive(Debug, Args)]
 pub(super) struct Tune {
     #[command(flatten)]
@@ -42,6 +46,11 @@ struct Report {
     version: &'static str,
     path: Option<PathBuf>,
     devices: Vec<Line>,
+    /// Families of kernels that were chosen.
+    kernels: Chosen,
+    /// What was found about kernels now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    found: Vec<families::Found>,
 }
 
 /// A device with an example.
@@ -60,20 +69,29 @@ impl Tune {
     pub(super) fn run(&self) -> Result<()> {
         let mut path = cache::folder().map(|folder| folder.join(FILE));
         if self.clear {
-            let text = match (cache::remove(FILE)?, path) {
-                (true, Some(path)) => format!("{} is gone\n", path.display()),
-                _ => "nothing was measured\n".to_owned(),
-            };
-            return output::print(&text);
+            let mut text = String::new();
+            for file in [FILE, chosen::FILE] {
+                if let (true, Some(folder)) = (cache::remove(file)?, cache::folder()) {
+                    text += &format!("{} is gone\n", folder.join(file).display());
+                }
+            }
+            return output::print(if text.is_empty() { "nothing was measured\n" } else { &text });
         }
         let mut measured: Measured = cache::read(FILE).unwrap_or_default();
+        let mut kernels: Chosen = cache::read(chosen::FILE).unwrap_or_default();
+        let mut found = Vec::new();
         if !self.show {
-            self.measure(&mut measured)?;
+            found = self.measure(&mut measured, &mut kernels)?;
             path = Some(cache::write(FILE, &measured)?);
+            // After a run on the processor alone there is nothing to say about kernels.
+            if !kernels.is_empty() {
+                cache::write(chosen::FILE, &kernels)?;
+            }
         }
         let line = |entry: Entry| Line { example: entry.speed.seconds(&EXAMPLE), entry };
         let devices = measured.devices.into_iter().map(line).collect();
-        let report = Report { command: "tune", version: env!("CARGO_PKG_VERSION"), path, devices };
+        let report =
+            Report { command: "tune", version: env!("CARGO_PKG_VERSION"), path, devices, kernels, found };
         match self.format {
             Format::Text => output::print(&text(&report)),
             Format::Json => output::print_json(&report),
@@ -81,7 +99,7 @@ impl Tune {
     }
 
     /// Measures the processor, and the adapter that is asked for or that `auto` would take.
-    fn measure(&self, measured: &mut Measured) -> Result<()> {
+    fn measure(&self, measured: &mut Measured, kernels: &mut Chosen) -> Result<Vec<families::Found>> {
         self.device.prepare()?;
         let patience = Patience { samples: 5, sample: Duration::from_millis(20) };
         let began = Instant::now();
@@ -92,11 +110,20 @@ impl Tune {
             Selection::Cpu | Selection::Reference => None,
         };
         let took = began.elapsed().as_secs_f64();
+        let mut families = Vec::new();
         if let Some(found) = found {
+            let (index, name) = (found.info.index, found.info.to_string());
             measured.put(speeds::adapter(found, took, patience)?);
+            families = families::families(index, patience)?;
+            let mut chosen: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+            for found in families.iter().filter(|found| found.correct == Some(true)) {
+                let of_op = chosen.entry(found.op.to_owned()).or_default();
+                of_op.extend(found.family.clone().map(|family| (found.class.to_owned(), family)));
+            }
+            kernels.insert(name, chosen);
         }
         measured.put(speeds::processor(patience)?);
-        Ok(())
+        Ok(families)
     }
 }
 
@@ -125,6 +152,34 @@ fn text(report: &Report) -> String {
             format!("{:.1}", example * 1e3),
         ]);
     }
+    let mut text = table.text();
+    if !report.found.is_empty() {
+        let mut table = Table::new(&["kernels", "shape", "usual, µs", "quicker", "µs", ""]);
+        for found in &report.found {
+            let shape: Vec<_> = found.shape.iter().map(ToString::to_string).collect();
+            let outcome = match found.correct {
+                Some(true) => "taken",
+                Some(false) => "FAILED its check",
+                None => "none is clearly quicker",
+            };
+            table.row(&[
+                format!("{} {}", found.op, found.class),
+                shape.join(" × "),
+                format!("{:.1}", found.usual * 1e6),
+                found.family.clone().unwrap_or_default(),
+                found.seconds.map_or(String::new(), |seconds| format!("{:.1}", seconds * 1e6)),
+                outcome.to_owned(),
+            ]);
+        }
+        text += &format!("\n{}", table.text());
+    }
+    for (device, ops) in &report.kernels {
+        for (op, classes) in ops {
+            for (class, family) in classes {
+                text += &format!("\n{op} {class} by {family} on {device}");
+            }
+        }
+    }
     let kept = report.path.as_ref().map(|path| format!("\nkept in {}\n", path.display()));
-    table.text() + &kept.unwrap_or_default()
+    text + &kept.unwrap_or_default()
 }

@@ -29,6 +29,7 @@
 
 mod adapter;
 mod budget;
+pub mod chosen;
 mod counters;
 mod fault;
 mod kept;
@@ -72,7 +73,8 @@ pub struct Options {
     pub pool_bytes: u64,
     /// Time every launch by timestamps, where the adapter has them: each is a pass of its own then, which costs a little.
     pub profile: bool,
-    /// Keep compiled kernels in the user's [folder for caches](crate::cache::folder) for the next run, where the driver gives them away.
+    /// Keep compiled kernels in the user's [folder for caches](crate::cache::folder) for the next run, where the driver gives them away; and
+    /// go by the [families](chosen) that `tune` has put there.
     pub keep: bool,
 }
 
@@ -111,6 +113,7 @@ struct Inner {
     info: Info,
     why: String,
     options: Options,
+    chosen: chosen::Families,
     staging: read::Staging,
     recorder: Mutex<Recorder>,
 }
@@ -142,11 +145,12 @@ impl Gpu {
         let (device, queue, info) = adapter::open(found, options)?;
         let fault = Fault::watch(&device);
         let recorder = Recorder::new(&device, &queue, &info, options)?;
+        let chosen = if options.keep { chosen::of(&info) } else { chosen::Families::new() };
         let pool = Pool::new(options.pool_bytes);
         let context = Context { device, queue, fault, pool, tally: Tally::default() };
         let recorder = Mutex::new(recorder);
-        let inner =
-            Inner { context, info, why, options: *options, staging: read::Staging::default(), recorder };
+        let staging = read::Staging::default();
+        let inner = Inner { context, info, why, options: *options, chosen, staging, recorder };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -163,6 +167,11 @@ impl Gpu {
     /// Why this adapter was taken, in one line.
     pub fn why(&self) -> &str {
         &self.inner.why
+    }
+
+    /// The family of kernels that `tune` chose here for an operation's shapes of a class.
+    pub(crate) fn chosen(&self, op: &str, class: &str) -> Option<&str> {
+        self.inner.chosen.get(op)?.get(class).map(String::as_str)
     }
 
     /// What the device allows.
@@ -292,8 +301,8 @@ impl Gpu {
     /// Appends a launch to the recorded work. Without any workgroup there is nothing to do.
     ///
     /// # Errors
-    /// [`Error::Device`] for a launch that does not fit its kernel or the device (each naming the kernel), for a kernel that the driver
-    /// rejects (with the driver's text), or when work recorded earlier has failed.
+    /// [`Error::Device`] for a launch that does not fit its kernel or the device (each naming the kernel), or when work recorded earlier has
+    /// failed.
     pub fn record(&self, launch: &Launch) -> Result<()> {
         launch.check(&self.inner.info, &self.inner.context.pool)?;
         if launch.groups.contains(&0) {
@@ -313,7 +322,8 @@ impl Gpu {
     /// Submits the recorded work without waiting for it.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device refused it or is lost.
+    /// [`Error::Device`] for a kernel that the driver rejects (naming it, with the driver's text; the work recorded with it is dropped), when
+    /// the device refused the work, or is lost.
     pub fn flush(&self) -> Result<()> {
         self.recorder().flush(&self.inner.context, &[])?;
         Ok(())

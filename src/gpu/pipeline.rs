@@ -1,8 +1,11 @@
 //! Compiled kernels and bind groups, made once and kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle, available_parallelism};
 
-use super::fault::{Fault, scoped};
+use super::fault::scoped;
 use super::kept::Kept;
 use super::kernel::{Access, Kernel, Launch};
 use super::limits::{BIND_GROUPS, STORAGE_BUFFERS};
@@ -10,33 +13,88 @@ use super::source;
 use crate::profile::span;
 use crate::{Error, Result};
 
-/// A kernel with its constants, compiled.
+/// A kernel with its constants, compiled or soon so.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
-    pub(crate) raw: wgpu::ComputePipeline,
+    making: Arc<Making>,
     /// Index of its layouts; equal for kernels that use their buffers alike.
     layout: usize,
-    /// Whether its text is so long that compiling it takes a large part of a second.
-    pub(crate) large: bool,
 }
 
-/// Characters of a text, unrolled, from which on it is large.
-const LARGE: usize = 24 << 10;
+impl Pipeline {
+    /// What was compiled; compiles it here where nobody has begun to, waits where somebody has.
+    pub(crate) fn raw(&self) -> Result<&wgpu::ComputePipeline> {
+        let made = self.making.made.get_or_init(|| self.making.make());
+        made.as_ref().map_err(|error| Error::device(error.to_string(), error.hint().unwrap_or_default()))
+    }
+}
+
+/// What a pipeline is made of, for whichever thread gets to it first.
+#[derive(Debug)]
+struct Making {
+    device: wgpu::Device,
+    kernel: &'static Kernel,
+    constants: Constants,
+    layout: wgpu::PipelineLayout,
+    cache: Option<wgpu::PipelineCache>,
+    checked: bool,
+    made: OnceLock<Result<wgpu::ComputePipeline>>,
+}
+
+/// Values of a kernel's constants.
+type Constants = Box<[(&'static str, u32)]>;
+
+impl Making {
+    fn make(&self) -> Result<wgpu::ComputePipeline> {
+        let Self { device, kernel, checked, .. } = self;
+        let label = format!("{}::{}", kernel.op, kernel.entry);
+        let text = source::assemble(kernel.source, &self.constants).map_err(|problem| {
+            Error::device(
+                format!("kernel {label} cannot be assembled: {problem}"),
+                "this is a defect of the program; please report it",
+            )
+        })?;
+        let checks = wgpu::ShaderRuntimeChecks {
+            force_loop_bounding: *checked,
+            ..wgpu::ShaderRuntimeChecks::checked()
+        };
+        scoped(device, &format!("kernel {label} does not compile"), || {
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(&label),
+                source: wgpu::ShaderSource::Wgsl(text.into()),
+            };
+            // SAFETY: the only check that may be off is the bound on loops, which asks that no shader loops for ever. Every shader is part
+            // of this program, its loops run to a bound from its parameters, and the tests also run with the check on.
+            let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
+            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&label),
+                layout: Some(&self.layout),
+                module: &module,
+                entry_point: Some(kernel.entry),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[],
+                    // Kernels write workgroup memory before they read it (see `Kernel`).
+                    zero_initialize_workgroup_memory: *checked,
+                },
+                cache: self.cache.as_ref(),
+            })
+        })
+    }
+}
 
 /// Where the text of a kernel lies (address and length: a constant of the program, so no text is hashed per launch), and the entry.
 type Text = (usize, usize, &'static str);
 
-/// One value of each constant, with its pipeline.
-type Variant = (Box<[(&'static str, u32)]>, Pipeline);
-
 /// All pipelines of a device.
 #[derive(Debug)]
 pub(crate) struct Pipelines {
+    /// The first to be dropped: its threads end while others still hold the device, and what they compiled is kept.
+    ahead: Ahead,
     /// Whether shaders keep every runtime check that wgpu offers.
     checked: bool,
     kept: Option<Kept>,
     params: wgpu::BindGroupLayout,
-    compiled: HashMap<Text, Vec<Variant>>,
+    known: HashMap<Text, Vec<Pipeline>>,
     layouts: Vec<Layout>,
 }
 
@@ -52,74 +110,44 @@ struct Layout {
 impl Pipelines {
     /// `params` is the layout of the one uniform binding that all kernels with parameters share; `kept` has what earlier runs compiled.
     pub(crate) fn new(params: wgpu::BindGroupLayout, checked: bool, kept: Option<Kept>) -> Self {
-        Self { checked, kept, params, compiled: HashMap::new(), layouts: Vec::new() }
+        Self { ahead: Ahead::default(), checked, kept, params, known: HashMap::new(), layouts: Vec::new() }
     }
 
-    /// The pipeline of a kernel with these constants, compiled now if this is its first use; `true` says that it was.
+    /// The pipeline of a kernel with these constants; at its first use, which `true` says this is, another thread begins to compile it.
     pub(crate) fn get(
         &mut self,
         device: &wgpu::Device,
-        fault: &Fault,
         kernel: &'static Kernel,
         constants: &[(&'static str, u32)],
     ) -> Result<(Pipeline, bool)> {
         let text = (kernel.source.as_ptr().addr(), kernel.source.len(), kernel.entry);
-        let known = self.compiled.get(&text).into_iter().flatten();
-        if let Some((_, pipeline)) = known.into_iter().find(|(known, _)| **known == *constants) {
+        let mut known = self.known.get(&text).into_iter().flatten();
+        if let Some(pipeline) = known.find(|known| *known.making.constants == *constants) {
             return Ok((pipeline.clone(), false));
         }
-        let _span = span("compile");
-        let pipeline = self.compile(device, kernel, constants)?;
-        // A lost device leaves no trace in the error scopes.
-        fault.check()?;
-        self.compiled.entry(text).or_default().push((constants.into(), pipeline.clone()));
-        Ok((pipeline, true))
-    }
-
-    fn compile(
-        &mut self,
-        device: &wgpu::Device,
-        kernel: &'static Kernel,
-        constants: &[(&'static str, u32)],
-    ) -> Result<Pipeline> {
-        let label = format!("{}::{}", kernel.op, kernel.entry);
-        let text = source::assemble(kernel.source, constants).map_err(|problem| {
-            Error::device(
-                format!("kernel {label} cannot be assembled: {problem}"),
-                "this is a defect of the program; please report it",
-            )
-        })?;
-        let large = text.len() > LARGE;
         let layout = self.layout(device, kernel)?;
-        let checks = wgpu::ShaderRuntimeChecks {
-            force_loop_bounding: self.checked,
-            ..wgpu::ShaderRuntimeChecks::checked()
-        };
-        let raw = scoped(device, &format!("kernel {label} does not compile"), || {
-            let descriptor = wgpu::ShaderModuleDescriptor {
-                label: Some(&label),
-                source: wgpu::ShaderSource::Wgsl(text.into()),
-            };
-            // SAFETY: the only check that may be off is the bound on loops, which asks that no shader loops for ever. Every shader is part
-            // of this program, its loops run to a bound from its parameters, and the tests also run with the check on.
-            let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
-            device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                label: Some(&label),
-                layout: Some(&self.layouts[layout].pipeline),
-                module: &module,
-                entry_point: Some(kernel.entry),
-                compilation_options: wgpu::PipelineCompilationOptions {
-                    constants: &[],
-                    // Kernels write workgroup memory before they read it (see `Kernel`).
-                    zero_initialize_workgroup_memory: self.checked,
-                },
-                cache: self.kept.as_ref().map(Kept::cache),
-            })
-        })?;
         if let Some(kept) = &mut self.kept {
             kept.grown = true;
         }
-        Ok(Pipeline { raw, layout, large })
+        let making = Arc::new(Making {
+            device: device.clone(),
+            kernel,
+            constants: constants.into(),
+            layout: self.layouts[layout].pipeline.clone(),
+            cache: self.kept.as_ref().map(|kept| kept.cache().clone()),
+            checked: self.checked,
+            made: OnceLock::new(),
+        });
+        self.ahead.compile(Arc::clone(&making));
+        let pipeline = Pipeline { making, layout };
+        self.known.entry(text).or_default().push(pipeline.clone());
+        Ok((pipeline, true))
+    }
+
+    /// Forgets the pipelines that did not compile: whoever launches them again gets the error again.
+    pub(crate) fn forget_failed(&mut self) {
+        let failed = |pipeline: &Pipeline| pipeline.making.made.get().is_some_and(Result::is_err);
+        self.known.values_mut().for_each(|known| known.retain(|pipeline| !failed(pipeline)));
     }
 
     fn layout(&mut self, device: &wgpu::Device, kernel: &'static Kernel) -> Result<usize> {
@@ -147,6 +175,52 @@ impl Pipelines {
         self.layouts.push(Layout { accesses: kernel.buffers, with_params, buffers, pipeline });
         Ok(self.layouts.len() - 1)
     }
+}
+
+/// Threads that compile what has been recorded. Whoever launches it compiles what none of them has begun, so nothing depends on them.
+///
+/// They have handles of the device and are in its driver: none may outlive this.
+#[derive(Debug, Default)]
+struct Ahead {
+    waiting: Arc<Mutex<VecDeque<Arc<Making>>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Ahead {
+    /// Compiles this after what waits already, on a thread for each other core.
+    fn compile(&mut self, making: Arc<Making>) {
+        lock(&self.waiting).push_back(making);
+        let most = available_parallelism().map_or(1, NonZero::get).saturating_sub(1).max(1);
+        // What seems finished may yet be letting go of the device.
+        self.threads.extract_if(.., |thread| thread.is_finished()).for_each(end);
+        if self.threads.len() < most {
+            let waiting = Arc::clone(&self.waiting);
+            let work = move || {
+                // The lock is free again before the body begins.
+                while let Some(making) = { lock(&waiting).pop_front() } {
+                    let _ = making.made.get_or_init(|| making.make());
+                }
+            };
+            // Without a thread, the launch compiles it.
+            self.threads.extend(Builder::new().name("kernels".into()).spawn(work));
+        }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        lock(&self.waiting).clear();
+        self.threads.drain(..).for_each(end);
+    }
+}
+
+fn lock(waiting: &Mutex<VecDeque<Arc<Making>>>) -> MutexGuard<'_, VecDeque<Arc<Making>>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn end(thread: JoinHandle<()>) {
+    // If it panicked, whoever launches the kernel compiles it again.
+    let _ = thread.join();
 }
 
 fn storage(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {

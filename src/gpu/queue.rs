@@ -18,7 +18,7 @@ use super::limits::{
     LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, UPLOAD_BYTES_PER_SUBMISSION,
     UPLOAD_CHUNK_BYTES,
 };
-use super::pipeline::{BindGroups, Pipelines};
+use super::pipeline::{BindGroups, Pipeline, Pipelines};
 use super::pool::{Block, Pool};
 use super::timestamps::Timestamps;
 use crate::profile::span;
@@ -53,7 +53,9 @@ impl Copy {
 /// A launch that waits for the next flush. It holds the bind group, and through it the memory.
 #[derive(Debug)]
 struct Recorded {
-    pipeline: wgpu::ComputePipeline,
+    pipeline: Pipeline,
+    /// Whether this is its first launch.
+    first: bool,
     buffers: wgpu::BindGroup,
     /// Offset of its slot in the ring, for kernels with parameters.
     params: Option<u32>,
@@ -188,22 +190,20 @@ impl Recorder {
         kernel: &'static Kernel,
         constants: &[(&'static str, u32)],
     ) -> Result<()> {
-        let (_, compiled) = self.pipelines.get(&context.device, &context.fault, kernel, constants)?;
-        context.tally.compiled(compiled);
-        Ok(())
+        let (pipeline, first) = self.pipelines.get(&context.device, kernel, constants)?;
+        let compiled = compile(context, [(&pipeline, first)].into_iter());
+        compiled.inspect_err(|_| self.pipelines.forget_failed())
     }
 
     /// Appends a launch that has been checked, flushing before or after it where a bound is reached.
     pub(crate) fn record(&mut self, context: &Context, launch: &Launch) -> Result<()> {
         context.fault.check()?;
         self.bind_groups.forget(&context.pool.evicted());
-        let (pipeline, compiled) =
-            self.pipelines.get(&context.device, &context.fault, launch.kernel, launch.constants)?;
+        let (pipeline, first) = self.pipelines.get(&context.device, launch.kernel, launch.constants)?;
         if !self.pending.is_empty() && self.work.saturating_add(launch.work) > self.budget.work() {
             self.flush(context, &[])?;
         }
         let (buffers, made) = self.bind_groups.get(&context.device, &self.pipelines, &pipeline, launch)?;
-        context.tally.compiled(compiled);
         context.tally.bound(made);
 
         let params = (!launch.params.is_empty()).then(|| {
@@ -218,12 +218,10 @@ impl Recorder {
         if let Some(timestamps) = &mut self.timestamps {
             timestamps.note(launch);
         }
-        self.pending.push(Recorded { pipeline: pipeline.raw, buffers, params, groups: launch.groups });
+        self.pending.push(Recorded { pipeline, first, buffers, params, groups: launch.groups });
         self.work = self.work.saturating_add(launch.work);
-        self.compiled |= compiled;
-        // A driver may finish compiling a kernel in its first launch: a large one begins now, while the host goes on to prepare the next.
-        let begins = compiled && pipeline.large;
-        if begins || self.pending.len() >= LAUNCHES_PER_SUBMISSION || self.work >= self.budget.work() {
+        self.compiled |= first;
+        if self.pending.len() >= LAUNCHES_PER_SUBMISSION || self.work >= self.budget.work() {
             self.flush(context, &[])?;
         }
         Ok(())
@@ -280,6 +278,14 @@ impl Recorder {
             context.fault.check()?;
             return Ok(None);
         }
+        if let Err(error) =
+            compile(context, self.pending.iter().map(|launch| (&launch.pipeline, launch.first)))
+        {
+            // Launches after it may need what it would have written.
+            self.pipelines.forget_failed();
+            self.clear();
+            return Err(error);
+        }
         while self.in_flight.len() >= SUBMISSIONS_IN_FLIGHT {
             let oldest = self.in_flight.front().map(|s| Ticket { batch: s.batch, index: s.index.clone() });
             let Some(oldest) = oldest else { break };
@@ -307,7 +313,7 @@ impl Recorder {
             let mut pass =
                 encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
             for launch in launches {
-                pass.set_pipeline(&launch.pipeline);
+                pass.set_pipeline(launch.pipeline.raw()?);
                 pass.set_bind_group(0, &launch.buffers, &[]);
                 if let Some(offset) = launch.params {
                     pass.set_bind_group(1, &self.ring_group, &[offset]);
@@ -331,12 +337,21 @@ impl Recorder {
         let work = (!self.compiled).then_some(self.work);
         self.in_flight.push_back(Submission { batch: self.batch, index, started, work });
         self.batch += 1;
-        self.pending.clear();
-        self.params.clear();
-        (self.work, self.compiled, self.upload_bytes) = (0, false, 0);
+        self.upload_bytes = 0;
+        self.clear();
         // Errors of the encoder and the submission arrive on this thread before `submit` returns.
         context.fault.check()?;
         Ok(Some(ticket))
+    }
+
+    /// Begins a new list of launches.
+    fn clear(&mut self) {
+        self.pending.clear();
+        self.params.clear();
+        (self.work, self.compiled) = (0, false);
+        if let Some(timestamps) = &mut self.timestamps {
+            timestamps.forget();
+        }
     }
 
     /// Notes that the submission of `ticket`, and so all before it, has ended, and learns from how long they took.
@@ -363,6 +378,21 @@ impl Recorder {
     pub(crate) fn newest(&self) -> Option<Ticket> {
         self.in_flight.back().map(|s| Ticket { batch: s.batch, index: s.index.clone() })
     }
+}
+
+/// Waits until all of these pipelines are compiled, and has a hand in it; each comes with whether it is new.
+fn compile<'a>(
+    context: &Context,
+    pipelines: impl DoubleEndedIterator<Item = (&'a Pipeline, bool)>,
+) -> Result<()> {
+    let _span = span("compile");
+    // From the end, where other threads have not come yet.
+    for (pipeline, new) in pipelines.rev() {
+        pipeline.raw()?;
+        context.tally.compiled(new);
+    }
+    // A lost device leaves no trace in the error scopes.
+    context.fault.check()
 }
 
 /// What a wait saw.

@@ -85,6 +85,11 @@ impl Timestamps {
         self.pending.push(Mark { caller: running(), kernel, constants: constants.into(), work });
     }
 
+    /// Forgets the launches noted since the last submission, which will not run.
+    pub(crate) fn forget(&mut self) {
+        self.pending.clear();
+    }
+
     /// Where the pass of the launch at this position of the submission puts its stamps.
     pub(crate) fn writes(&self, position: usize) -> wgpu::ComputePassTimestampWrites<'_> {
         let first = 2 * position as u32;

@@ -15,6 +15,8 @@ use crate::{cpu, recycled, reference};
 
 const NAME: &str = "matmul";
 
+pub use gpu::CLASSES;
+
 /// The table's row.
 pub static OP: Op = Op {
     name: NAME,

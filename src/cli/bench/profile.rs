@@ -34,7 +34,7 @@ struct Report {
 }
 
 pub(super) fn run(job: Job, device: &DeviceArgs, format: Format) -> Result<()> {
-    let opened = device.open_with(&gpu::Options { profile: true, ..gpu::Options::default() })?;
+    let opened = device.open_with(&gpu::Options { profile: true, ..gpu::Options::keeping() })?;
     let work = match job {
         Job::Knn => Work::Knn,
         Job::Train => Work::Train,

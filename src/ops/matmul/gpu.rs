@@ -111,6 +111,10 @@ impl Family {
         }
     }
 
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.name() == name)
+    }
+
     fn kernel(self, side: bool) -> &'static Kernel {
         let kernels = match self {
             Self::Registers => &REGISTERS,
@@ -193,6 +197,13 @@ impl Plan {
         }
     }
 
+    /// The plan by the family that was found to be the quickest for the shape's class, if that can run here; else that of [`Self::choose`].
+    fn by(quickest: Option<&str>, shape: MatmulShape, adapter: Adapter) -> Self {
+        let family = quickest.and_then(Family::named).filter(|family| family.runs_on(adapter));
+        let plan = family.map(|family| Self::choose(shape, adapter, Some(family)));
+        plan.filter(|plan| plan.ends(shape.k, adapter)).unwrap_or_else(|| Self::choose(shape, adapter, None))
+    }
+
     fn constants(self, shape: MatmulShape, form: Form) -> Vec<(&'static str, u32)> {
         let Form { terms, finish, side } = form;
         // ReLU and leaky ReLU.
@@ -244,6 +255,32 @@ impl Plan {
     fn rounds(self, k: usize) -> usize {
         let step = if self.family == Family::Tiles { 1 } else { 4 };
         k.div_ceil(step) + k.div_ceil(self.block(k))
+    }
+
+    /// Whether the adapter runs a loop over so long a k to its end.
+    fn ends(self, k: usize, adapter: Adapter) -> bool {
+        !adapter.software || self.rounds(k) <= LOOP_ROUNDS
+    }
+}
+
+/// Classes of shapes for which `tune` may find another family than [`Plan::choose`]: the name, and the batch, m, n and k that it times.
+pub const CLASSES: &[(&str, &[usize])] = &[
+    ("small", &[1, 128, 128, 128]),
+    ("long", &[1, 256, 256, 2048]),
+    ("wide", &[1, 128, 2048, 512]),
+    ("square", &[1, 512, 512, 512]),
+];
+
+/// The class of a shape; none for results so narrow that tiles would be mostly empty, which differ too much among themselves.
+fn class(shape: MatmulShape) -> Option<&'static str> {
+    let MatmulShape { m, n, k, .. } = shape;
+    let (least, most) = (m.min(n), m.max(n));
+    match () {
+        () if least < 32 => None,
+        () if m.saturating_mul(n).saturating_mul(k) <= SOFTWARE_SMALL => Some("small"),
+        () if k / 4 >= most => Some("long"),
+        () if most / 4 >= least => Some("wide"),
+        () => Some("square"),
     }
 }
 
@@ -416,9 +453,12 @@ pub(crate) fn record_into(
     if batch * n == 0 || (m == 0 && epilogue.side.is_none()) {
         return Ok(());
     }
-    let named = family.and_then(|name| Family::ALL.into_iter().find(|family| family.name() == name));
-    let plan = Plan::choose(shape, Adapter::of(gpu), named);
-    if gpu.info().software() && plan.rounds(k) > LOOP_ROUNDS {
+    let adapter = Adapter::of(gpu);
+    let plan = match family {
+        Some(name) => Plan::choose(shape, adapter, Family::named(name)),
+        None => Plan::by(class(shape).and_then(|class| gpu.chosen(super::NAME, class)), shape, adapter),
+    };
+    if !plan.ends(k, adapter) {
         return Err(Error::device(
             format!("matmul: k = {k} is more than a software adapter adds in one launch"),
             "use --device cpu",
@@ -481,6 +521,32 @@ mod tests {
         assert_eq!(plan(shape(1000, 8, 16), true, Some(8)).family, Family::Registers);
         assert_eq!(plan(shape(1, 512, 512), false, Some(32)).tile, [64, 64]);
         assert_eq!(plan(shape(1, 4096, 4096), false, Some(32)).tile, [128, 64]);
+    }
+
+    #[test]
+    fn each_class_is_timed_at_one_of_its_shapes() {
+        for (name, shape) in CLASSES {
+            let &[batch, m, n, k] = *shape else { panic!("{shape:?}") };
+            assert_eq!(class(MatmulShape { batch, ..MatmulShape::of([m, n, k]) }), Some(*name));
+        }
+        assert_eq!(class(MatmulShape::of([60_000, 10, 784])), None);
+        assert_eq!(class(MatmulShape::of([500, 5000, 3072])), Some("wide"));
+    }
+
+    #[test]
+    fn a_family_that_was_measured_is_taken_where_it_runs() {
+        let adapter = Adapter { software: true, subgroup: Some(8), words: true };
+        let by = |name, shape, adapter| Plan::by(name, shape, adapter).family;
+        let square = MatmulShape::of([512; 3]);
+        assert_eq!(by(None, square, adapter), Family::Words);
+        assert_eq!(by(Some("tiles"), square, adapter), Family::Tiles);
+        assert_eq!(by(Some("no family"), square, adapter), Family::Words);
+        let none = Adapter { subgroup: None, words: false, ..adapter };
+        assert_eq!(by(Some("subgroup"), square, none), Family::Registers);
+        // Tiles count every term where the others count four.
+        let long = MatmulShape::of([64, 64, LOOP_ROUNDS]);
+        assert_eq!(by(Some("tiles"), long, adapter), Family::Words);
+        assert_eq!(by(Some("tiles"), long, Adapter { software: false, ..adapter }), Family::Tiles);
     }
 
     #[test]
