@@ -263,7 +263,7 @@ impl Plan {
     }
 }
 
-/// Classes of shapes for which `tune` may find another family than [`Plan::choose`]: the name, and the batch, m, n and k that it times.
+/// Classes of shapes for which `tune` may find another family than the usual one: the name, and the batch, m, n and k that it times.
 pub const CLASSES: &[(&str, &[usize])] = &[
     ("small", &[1, 128, 128, 128]),
     ("long", &[1, 256, 256, 2048]),
