@@ -7,6 +7,7 @@
 // losses     TEAM = 1: an invocation has a row: for software adapters, where barriers and workgroup memory are slow, and for rows of a few
 //            classes, in which a workgroup would idle. TEAM = GROUP: a workgroup has a row, neighbours load neighbouring vectors, and
 //            trees join the maxima and the sums in a fixed order.
+// grouped    The same for nets side by side: as many rows in succession have one label. A row then costs a division more.
 //
 // On paper: 8 bytes of workgroup memory and about 24 registers an invocation, so 8 groups of 256 fill a multiprocessor of 2,048 threads.
 //
@@ -24,6 +25,8 @@ struct Params {
     delta: f32,
     // 1: each class has a weight, else 1 whatever the buffer holds.
     weighted: u32,
+    // Nets side by side, in `grouped`.
+    nets: u32,
 }
 
 //! unroll x 0..ALIGNED
@@ -92,13 +95,8 @@ fn sum_of(lane: u32, terms: vec4<f32>) -> f32 {
     return sums[0];
 }
 
-@compute @workgroup_size(GROUP)
-fn losses(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = linear_index(group, groups) * (GROUP / TEAM) + lane / TEAM;
+// The row `index`, of which `nets` in succession have one label. Uniform control flow.
+fn loss_of(index: u32, lane: u32, nets: u32) {
     // Surplus invocations do the last row again, into nothing: barriers need them all.
     let row = min(index, params.rows - 1u);
     let start = row * params.columns;
@@ -115,7 +113,7 @@ fn losses(
     }
     let total = sum_of(lane, terms);
     if index >= params.rows { return; }
-    let label = labels[row];
+    let label = labels[row / nets];
     // From the key of infinity up, and down to that of minus infinity.
     let bad = key >= 0xff800000u || key <= 0x007fffffu || label >= params.columns;
     let poison = select(0u, 0x7fffffffu, bad);
@@ -132,4 +130,22 @@ fn losses(
         let loss = (log(total) - (score(start + min(label, params.columns - 1u)) - largest)) * weight;
         row_losses[row] = bitcast<f32>(bitcast<u32>(loss) | poison);
     }
+}
+
+@compute @workgroup_size(GROUP)
+fn losses(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    loss_of(linear_index(group, groups) * (GROUP / TEAM) + lane / TEAM, lane, 1u);
+}
+
+@compute @workgroup_size(GROUP)
+fn grouped(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    loss_of(linear_index(group, groups) * (GROUP / TEAM) + lane / TEAM, lane, params.nets);
 }

@@ -8,6 +8,7 @@
 // losses     TEAM = 1: an invocation has a row: for software adapters, where barriers and workgroup memory are slow, and for rows of a few
 //            classes, in which a workgroup would idle. TEAM = GROUP: a workgroup has a row, neighbours load neighbouring vectors, and
 //            a tree joins the sums in a fixed order.
+// grouped    The same for nets side by side: as many rows in succession have one label. A row then costs a division more.
 //
 // On paper: 16 bytes of workgroup memory and about 24 registers an invocation, so 8 groups of 256 fill a multiprocessor of 2,048 threads.
 //
@@ -24,6 +25,8 @@ struct Params {
     delta: f32,
     // 1: each class has a weight, else 1 whatever the buffer holds.
     weighted: u32,
+    // Nets side by side, in `grouped`.
+    nets: u32,
 }
 
 //! unroll x 0..ALIGNED
@@ -76,19 +79,14 @@ fn sum_of(lane: u32, terms: vec3<f32>) -> vec3<f32> {
     return sums[0];
 }
 
-@compute @workgroup_size(GROUP)
-fn losses(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = linear_index(group, groups) * (GROUP / TEAM) + lane / TEAM;
+// The row `index`, of which `nets` in succession have one label. Uniform control flow.
+fn loss_of(index: u32, lane: u32, nets: u32) {
     // Surplus invocations read the last row again: barriers need them all.
     let row = min(index, params.rows - 1u);
     let real = index < params.rows;
     let start = row * params.columns;
     let mine = lane % TEAM * 4u;
-    let label = labels[row];
+    let label = labels[row / nets];
     let of_label = score(start + min(label, params.columns - 1u));
     let label_bits = bitcast<u32>(of_label);
     let weight = weight_of(label);
@@ -125,4 +123,22 @@ fn losses(
     } else if label / 4u % TEAM == lane % TEAM {
         store_one(start + label, -all.y * scale);
     }
+}
+
+@compute @workgroup_size(GROUP)
+fn losses(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    loss_of(linear_index(group, groups) * (GROUP / TEAM) + lane / TEAM, lane, 1u);
+}
+
+@compute @workgroup_size(GROUP)
+fn grouped(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    loss_of(linear_index(group, groups) * (GROUP / TEAM) + lane / TEAM, lane, params.nets);
 }

@@ -1,12 +1,13 @@
 // The family of matrix products (`matmul.wgsl`, which stands before this) in registers.
 //
 // For software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a tile of C; each
-// lane loads its share of the rows of A once and broadcasts it. 32 x 64 by 8 lanes: a step of 4 in k takes 12 vector loads a lane for 4096
-// FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and skinny matrices use on any adapter,
+// lane loads its share of the rows of A once and broadcasts it. 32 x 64 by 8 lanes: a step of 4 in k takes 12 loads of four elements a lane
+// for 2048 FLOPs a lane, or where `matmul.native.wgsl` has them 4 of four and 4 of eight. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and skinny matrices use on any adapter,
 // with tiles of 4 x 4.
 //
 // Constants: LANES: invocations that share the rows of A, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share through
 // broadcasts. GROUP: invocations of a workgroup, LANES where SHARED. ROWS, COLUMNS: the tile, multiples of 4 LANES.
+// WIDE: 1 where B is loaded by eights, LOADED: elements of a load of B, 4 or 8.
 
 // Rows and columns beyond the edge repeat the last one, and `store` drops what they give. Where a vector crosses the edge it reads
 // elements of the next row, or beyond the buffer what WebGPU returns there: both only reach sums that are dropped.
@@ -23,42 +24,51 @@ fn registers(
     }
     let tile = tile_at(index, ROWS, COLUMNS);
     // A lane's row (u, w) is 4u + w rows of lanes down where its vectors lie along k, else component w of its vector u.
-    let a_step = select(1u, params.m, A_T == 1u);
-    let b_step = select(params.n, 1u, B_T == 1u);
+    let a_step = select(1u, params.a_row, A_T == 1u);
+    let b_step = select(params.b_row, 1u, B_T == 1u);
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
     var a_at_$u_$w = tile.batch * params.a_batch;
     if A_T == 1u {
-        a_at_$u_$w += min(tile.row + (LANES * $u + lane) * 4u, params.m - 1u) + $w * params.m;
+        a_at_$u_$w += min(tile.row + (LANES * $u + lane) * 4u, params.m - 1u) + $w * params.a_row;
     } else {
-        a_at_$u_$w += min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.k;
+        a_at_$u_$w += min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.a_row;
+    }
+    //! end
+    //! end
+    // Vector v of a lane holds four columns; two vectors lie side by side where a load fetches eight.
+    //! unroll v 0..COLUMNS/LANES/4
+    let column_$v = tile.column + select((LANES * $v + lane) * 4u, (LANES * ($v / 2u) + lane) * 8u + $v % 2u * 4u, WIDE == 1u);
+    //! end
+    //! unroll v 0..COLUMNS/LANES/LOADED
+    //! unroll w 0..4
+    var b_at_$v_$w = tile.batch * params.b_batch;
+    if B_T == 1u {
+        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u + $w, params.n - 1u) * params.b_row;
+    } else {
+        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * LOADED, params.n - 1u) + $w * params.b_row;
     }
     //! end
     //! end
     //! unroll v 0..COLUMNS/LANES/4
-    //! unroll w 0..4
-    var b_at_$v_$w = tile.batch * params.b_batch;
-    if B_T == 1u {
-        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u + $w, params.n - 1u) * params.k;
-    } else {
-        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u, params.n - 1u) + $w * params.n;
-    }
-    //! end
     //! unroll x 0..SIDE
     var side_total_$v = vec4<f32>();
     var side_$v = vec4<f32>();
     //! end
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
+    var total_$u_$w_$v = array<vec4<f32>, LANES>();
     //! unroll l 0..LANES
-    var total_$u_$w_$l_$v = vec4<f32>();
     var sum_$u_$w_$l_$v = vec4<f32>();
     //! end
     //! end
     //! end
     //! end
-    for (var start = 0u; start < params.k; start += params.block) {
-    let stop = min(start + params.block, params.k);
+    // k, for groups.z is 1. Mesa's software driver puts uniforms that loops and branches depend on into the code as numbers, and where that
+    // shortens it by half, as for some transposed products, compiles it again at every launch.
+    let depth = params.k + (groups.z - 1u);
+    for (var start = 0u; start < depth; start += params.block) {
+    let stop = min(start + params.block, depth);
     for (var p = start; p < stop; p += 4u) {
         //! unroll u 0..ROWS/LANES/4
         var a_$u = mat4x4<f32>(
@@ -70,6 +80,7 @@ fn registers(
             a_$u = transpose(a_$u);
         }
         //! end
+        //! unroll x WIDE..1
         //! unroll v 0..COLUMNS/LANES/4
         var b_$v = mat4x4<f32>(
             //! unroll w 0..4
@@ -79,6 +90,22 @@ fn registers(
         if B_T == 1u {
             b_$v = transpose(b_$v);
         }
+        //! end
+        //! end
+        //! unroll x 0..WIDE
+        var halves: array<mat4x4<f32>, COLUMNS / LANES / 4u>;
+        //! unroll v 0..COLUMNS/LANES/LOADED
+        //! unroll w 0..4
+        let words_$v_$w = b_vectors(b_at_$v_$w + p * b_step);
+        halves[2u * $v][$w] = in_depth(floats(words_$v_$w.xy), p, $w, false);
+        halves[2u * $v + 1u][$w] = in_depth(floats(words_$v_$w.zw), p, $w, false);
+        //! end
+        //! end
+        //! unroll v 0..COLUMNS/LANES/4
+        let b_$v = halves[$v];
+        //! end
+        //! end
+        //! unroll v 0..COLUMNS/LANES/4
         //! unroll x 0..SIDE
         side_$v += (b_$v[0] + b_$v[1]) + (b_$v[2] + b_$v[3]);
         //! end
@@ -108,17 +135,15 @@ fn registers(
         //! end
         //! end
     }
-    //! unroll x 0..SIDE
     //! unroll v 0..COLUMNS/LANES/4
+    //! unroll x 0..SIDE
     side_total_$v += side_$v;
     side_$v = vec4<f32>();
-    //! end
     //! end
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
     //! unroll l 0..LANES
-    //! unroll v 0..COLUMNS/LANES/4
-    total_$u_$w_$l_$v += sum_$u_$w_$l_$v;
+    total_$u_$w_$v[$l] += sum_$u_$w_$l_$v;
     sum_$u_$w_$l_$v = vec4<f32>();
     //! end
     //! end
@@ -126,23 +151,26 @@ fn registers(
     //! end
     }
     //! unroll v 0..COLUMNS/LANES/4
-    let column_$v = tile.column + (LANES * $v + lane) * 4u;
-    let terms_$v = column_terms(column_$v);
+    let terms_$v = column_terms(tile.batch, column_$v);
     //! unroll x 0..SIDE
-    if tile.row == 0u { store_side(column_$v, side_total_$v); }
+    if tile.row == 0u { store_side(tile.batch, column_$v, side_total_$v); }
     //! end
     //! end
-    //! unroll u 0..ROWS/LANES/4
-    //! unroll w 0..4
-    //! unroll l 0..LANES
-    {
-        let row = tile.row + select((4u * $u + $w) * LANES + $l, (LANES * $u + $l) * 4u + $w, A_T == 1u);
-        let term = row_term(row);
-        //! unroll v 0..COLUMNS/LANES/4
-        store(tile.batch, row, column_$v, total_$u_$w_$l_$v, term, terms_$v);
+    // A row of each lane a round, then the next ones move up: a store for each row took a software adapter as long to compile as all sums.
+    for (var l = 0u; l < LANES; l++) {
+        //! unroll u 0..ROWS/LANES/4
+        //! unroll w 0..4
+        {
+            let row = tile.row + select((4u * $u + $w) * LANES + l, (LANES * $u + l) * 4u + $w, A_T == 1u);
+            let term = row_term(row);
+            //! unroll v 0..COLUMNS/LANES/4
+            store(tile.batch, row, column_$v, total_$u_$w_$v[0], term, terms_$v);
+            //! unroll i 1..LANES
+            total_$u_$w_$v[$i - 1u] = total_$u_$w_$v[$i];
+            //! end
+            //! end
+        }
+        //! end
         //! end
     }
-    //! end
-    //! end
-    //! end
 }

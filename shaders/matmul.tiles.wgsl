@@ -48,8 +48,8 @@ fn tiles(
             let i = select(e / DEPTH, e % TILE_M, A_T == 1u);
             var value = 0.0;
             if tile.row + i < params.m && start + p < params.k {
-                let across = (tile.row + i) * params.k + start + p;
-                value = a_value(a_start + select(across, (start + p) * params.m + tile.row + i, A_T == 1u));
+                let across = (tile.row + i) * params.a_row + start + p;
+                value = a_value(a_start + select(across, (start + p) * params.a_row + tile.row + i, A_T == 1u));
             }
             a_chunk[p * A_LINE + i] = value;
         }
@@ -58,8 +58,8 @@ fn tiles(
             let j = select(e % TILE_N, e / DEPTH, B_T == 1u);
             var value = 0.0;
             if tile.column + j < params.n && start + p < params.k {
-                let across = (start + p) * params.n + tile.column + j;
-                value = b_value(b_start + select(across, (tile.column + j) * params.k + start + p, B_T == 1u));
+                let across = (start + p) * params.b_row + tile.column + j;
+                value = b_value(b_start + select(across, (tile.column + j) * params.b_row + start + p, B_T == 1u));
             }
             b_chunk[p * B_LINE + j] = value;
         }
@@ -107,9 +107,9 @@ fn tiles(
     if index >= params.tiles { return; }
     //! unroll j 0..TILE_N/64
     let column_$j = tile.column + 64u * $j + 4u * id.x;
-    let terms_$j = column_terms(column_$j);
+    let terms_$j = column_terms(tile.batch, column_$j);
     //! unroll x 0..SIDE
-    if tile.row == 0u && id.y == 0u { store_side(column_$j, side_total_$j + side_$j); }
+    if tile.row == 0u && id.y == 0u { store_side(tile.batch, column_$j, side_total_$j + side_$j); }
     //! end
     //! end
     //! unroll i 0..TILE_M/64

@@ -10,12 +10,13 @@
 // nothing, 1 columns, 2 rows and columns, 3 the factor f'(y), with y in the place of rows. What does not join is not read. FINISH: f, as the
 // prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). RECTIFIED, CURVED, SLOPED: 1 where results pass through a ReLU or leaky ReLU,
 // through another nonlinearity, or through the gradient of one; KINKED: 1 where that has a kink.
-// SIDE: 1 where the sums of B's columns are wanted.
+// SIDE: 1 where the sums of B's columns are wanted. NATIVE: 1 where `matmul.native.wgsl` says how A and B are bound and loaded.
 //
 // Sums are made in blocks of params.block along k, and the blocks added one after the other: a chain of k roundings would pass the bound
 // that tolerance.rs allows where terms are equal, and a chain of block + k / block cannot.
 //
 // Two families, each with what is here: `matmul.registers.wgsl` for software adapters and small matrices, `matmul.tiles.wgsl` for GPUs.
+// `matmul.native.wgsl` loads operands of the first by 64-bit words.
 
 struct Params {
     m: u32,
@@ -25,11 +26,13 @@ struct Params {
     tiles_m: u32,
     tiles_n: u32,
     tiles: u32,
-    // Elements from one matrix of the batch to the next; 0 where all share one.
+    // Elements from one matrix of the batch to the next, and from one row as stored to the next: the matrices of a batch lie one after the
+    // other, or side by side.
     a_batch: u32,
     b_batch: u32,
     c_batch: u32,
-    // Elements from one row of C to the next.
+    a_row: u32,
+    b_row: u32,
     c_row: u32,
     // Terms of a block: a multiple of 4, and of DEPTH in `tiles`.
     block: u32,
@@ -38,6 +41,7 @@ struct Params {
     slope: f32,
 }
 
+//! unroll y NATIVE..1
 //! unroll x 0..ALIGNED
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
@@ -53,6 +57,7 @@ fn a_vector(at: u32) -> vec4<f32> { return vec4(a[at], a[at + 1u], a[at + 2u], a
 fn b_vector(at: u32) -> vec4<f32> { return vec4(b[at], b[at + 1u], b[at + 2u], b[at + 3u]); }
 fn a_value(at: u32) -> f32 { return a[at]; }
 fn b_value(at: u32) -> f32 { return b[at]; }
+//! end
 //! end
 @group(0) @binding(3) var<storage, read> columns: array<f32>;
 // Whole vectors are stored at once: four stores for each of hundreds of results took a software adapter's compiler twice as long as all sums.
@@ -79,10 +84,10 @@ fn output_at(at: u32) -> vec4<f32> { return vec4(rows[at], rows[at + 1u], rows[a
 @group(0) @binding(5) var<storage, read_write> sides: array<f32>;
 
 // Four sums of columns of B: tiles of the first row store theirs.
-fn store_side(column: u32, sums: vec4<f32>) {
+fn store_side(batch: u32, column: u32, sums: vec4<f32>) {
     //! unroll s 0..4
     if column + $s < params.n {
-        sides[column + $s] = sums[$s];
+        sides[batch * params.n + column + $s] = sums[$s];
     }
     //! end
 }
@@ -99,10 +104,10 @@ struct Tile {
 fn tile_at(index: u32, height: u32, width: u32) -> Tile {
     let in_matrix = params.tiles_m * params.tiles_n;
     let rest = index % in_matrix;
-    if params.m <= params.n {
-        return Tile(rest % params.tiles_m * height, rest / params.tiles_m * width, index / in_matrix);
-    }
-    return Tile(rest / params.tiles_n * height, rest % params.tiles_n * width, index / in_matrix);
+    let down = params.m <= params.n;
+    let row = select(rest / params.tiles_n, rest % params.tiles_m, down);
+    let column = select(rest % params.tiles_n, rest / params.tiles_m, down);
+    return Tile(row * height, column * width, index / in_matrix);
 }
 
 // What is added to the sums of a row, and of four columns. Loaded once for many sums: on a software adapter a load for each of hundreds took
@@ -116,11 +121,11 @@ fn row_term(row: u32) -> f32 {
     return 0.0;
 }
 
-fn column_terms(column: u32) -> vec4<f32> {
+fn column_terms(batch: u32, column: u32) -> vec4<f32> {
     if TERMS == 0u || TERMS == 3u {
         return vec4<f32>();
     }
-    let at = min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
+    let at = vec4(batch * params.n) + min(vec4(column) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u));
     return vec4(columns[at.x], columns[at.y], columns[at.z], columns[at.w]);
 }
 

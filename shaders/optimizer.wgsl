@@ -11,6 +11,9 @@
 // adam       m and c as above; w -= rate m / (sqrt(correction c) + epsilon): Adam, corrected by rate and correction, or not, and AdamW by keep
 //
 // For the first `regularized` elements g includes l2 w, and w is first multiplied by keep.
+//
+// Constants: GROUPED (1: the elements belong to several groups, as `owners` says, and each group has its numbers in a table, which stays in
+// cache; 4 bytes more an element. 0: one group, its numbers among the parameters).
 
 struct Params {
     vectors: u32,
@@ -26,24 +29,95 @@ struct Params {
     epsilon: f32,
 }
 
+// The numbers of a step, for each of 4 elements.
+struct Numbers {
+    rate: vec4<f32>,
+    l2: vec4<f32>,
+    keep: vec4<f32>,
+    first_decay: vec4<f32>,
+    first_share: vec4<f32>,
+    second_decay: vec4<f32>,
+    second_share: vec4<f32>,
+    correction: vec4<f32>,
+    epsilon: vec4<f32>,
+}
+
+@group(1) @binding(0) var<uniform> params: Params;
+//! unroll x GROUPED..1
 @group(0) @binding(0) var<storage, read> gradient: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> parameter: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> first: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> second: array<vec4<f32>>;
-@group(1) @binding(0) var<uniform> params: Params;
+
+fn numbers_of(i: u32) -> Numbers {
+    return Numbers(
+        vec4(params.rate),
+        vec4(params.l2),
+        vec4(params.keep),
+        vec4(params.first_decay),
+        vec4(params.first_share),
+        vec4(params.second_decay),
+        vec4(params.second_share),
+        vec4(params.correction),
+        vec4(params.epsilon),
+    );
+}
+//! end
+//! unroll x 0..GROUPED
+@group(0) @binding(0) var<storage, read> owners: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read> table: array<Scalars>;
+@group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> parameter: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> first: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> second: array<vec4<f32>>;
+
+// The numbers of a group.
+struct Scalars {
+    rate: f32,
+    l2: f32,
+    keep: f32,
+    first_decay: f32,
+    first_share: f32,
+    second_decay: f32,
+    second_share: f32,
+    correction: f32,
+    epsilon: f32,
+}
+
+fn numbers_of(i: u32) -> Numbers {
+    let owner = owners[i];
+    let a = table[owner.x];
+    var b = a;
+    var c = a;
+    var d = a;
+    // Few vectors have several owners: only where rows of a net end inside them.
+    if any(owner != owner.xxxx) {
+        b = table[owner.y];
+        c = table[owner.z];
+        d = table[owner.w];
+    }
+    return Numbers(
+        vec4(a.rate, b.rate, c.rate, d.rate),
+        vec4(a.l2, b.l2, c.l2, d.l2),
+        vec4(a.keep, b.keep, c.keep, d.keep),
+        vec4(a.first_decay, b.first_decay, c.first_decay, d.first_decay),
+        vec4(a.first_share, b.first_share, c.first_share, d.first_share),
+        vec4(a.second_decay, b.second_decay, c.second_decay, d.second_decay),
+        vec4(a.second_share, b.second_share, c.second_share, d.second_share),
+        vec4(a.correction, b.correction, c.correction, d.correction),
+        vec4(a.epsilon, b.epsilon, c.epsilon, d.epsilon),
+    );
+}
+//! end
 
 fn is_regularized(i: u32) -> vec4<bool> {
     return vec4(4u * i) + vec4(0u, 1u, 2u, 3u) < vec4(params.regularized);
 }
 
 // The gradient with that of the penalty.
-fn gradient_at(i: u32, w: vec4<f32>) -> vec4<f32> {
+fn gradient_at(i: u32, w: vec4<f32>, l2: vec4<f32>) -> vec4<f32> {
     let g = gradient[i];
-    return select(g, fma(vec4(params.l2), w, g), is_regularized(i));
-}
-
-fn decayed(i: u32, w: vec4<f32>) -> vec4<f32> {
-    return select(w, params.keep * w, is_regularized(i));
+    return select(g, fma(l2, w, g), is_regularized(i));
 }
 
 @compute @workgroup_size(64)
@@ -55,7 +129,8 @@ fn sgd(
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
     let w = parameter[i];
-    parameter[i] = w - params.rate * gradient_at(i, w);
+    let s = numbers_of(i);
+    parameter[i] = w - s.rate * gradient_at(i, w, s.l2);
 }
 
 @compute @workgroup_size(64)
@@ -67,7 +142,8 @@ fn momentum(
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
     let w = parameter[i];
-    let v = params.first_decay * first[i] - params.rate * gradient_at(i, w);
+    let s = numbers_of(i);
+    let v = s.first_decay * first[i] - s.rate * gradient_at(i, w, s.l2);
     first[i] = v;
     parameter[i] = w + v;
 }
@@ -81,10 +157,11 @@ fn nesterov(
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
     let w = parameter[i];
+    let s = numbers_of(i);
     let before = first[i];
-    let v = params.first_decay * before - params.rate * gradient_at(i, w);
+    let v = s.first_decay * before - s.rate * gradient_at(i, w, s.l2);
     first[i] = v;
-    parameter[i] = w - params.first_decay * before + params.first_share * v;
+    parameter[i] = w - s.first_decay * before + s.first_share * v;
 }
 
 @compute @workgroup_size(64)
@@ -96,10 +173,11 @@ fn rms(
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
     let w = parameter[i];
-    let g = gradient_at(i, w);
-    let c = params.second_decay * first[i] + params.second_share * (g * g);
+    let s = numbers_of(i);
+    let g = gradient_at(i, w, s.l2);
+    let c = s.second_decay * first[i] + s.second_share * (g * g);
     first[i] = c;
-    parameter[i] = w - params.rate * g / (sqrt(c) + params.epsilon);
+    parameter[i] = w - s.rate * g / (sqrt(c) + s.epsilon);
 }
 
 @compute @workgroup_size(64)
@@ -111,10 +189,11 @@ fn adam(
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
     let w = parameter[i];
-    let g = gradient_at(i, w);
-    let m = params.first_decay * first[i] + params.first_share * g;
-    let c = params.second_decay * second[i] + params.second_share * (g * g);
+    let s = numbers_of(i);
+    let g = gradient_at(i, w, s.l2);
+    let m = s.first_decay * first[i] + s.first_share * g;
+    let c = s.second_decay * second[i] + s.second_share * (g * g);
     first[i] = m;
     second[i] = c;
-    parameter[i] = decayed(i, w) - params.rate * m / (sqrt(params.correction * c) + params.epsilon);
+    parameter[i] = select(w, s.keep * w, is_regularized(i)) - s.rate * m / (sqrt(s.correction * c) + s.epsilon);
 }

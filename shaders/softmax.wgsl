@@ -11,6 +11,8 @@
 // On paper: 8 bytes of workgroup memory and about 24 registers an invocation, so 8 groups of 256 fill a multiprocessor of 2,048 threads.
 // A row of 4,096 scores takes 4 rounds of a vector each.
 //
+// `softmax.kept.wgsl` has a third way forward, for software adapters.
+//
 // The maximum is one of keys, in which NaN is the largest. A NaN or an infinite maximum makes the row NaN, by bits, because compilers
 // may assume that there is none.
 //

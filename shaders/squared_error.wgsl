@@ -18,6 +18,7 @@ struct Params {
     // Of other losses.
     delta: f32,
     weighted: u32,
+    nets: u32,
 }
 
 //! unroll x 0..ALIGNED

@@ -2,6 +2,11 @@
 
 use std::str::FromStr;
 
+pub mod auto;
+
+use self::auto::{Measured, Speed, Work};
+use crate::cache;
+use crate::cpu::simd::Isa;
 use crate::error::{Error, Result};
 use crate::gpu::{self, Gpu};
 
@@ -19,7 +24,7 @@ pub enum Device {
 /// What a user asks for with `--device`.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Selection {
-    /// A hardware GPU if there is one, else the CPU; never a software adapter.
+    /// A hardware GPU if there is one and the [job](Device::open_for) is worth opening it, else the CPU; never a software adapter.
     #[default]
     Auto,
     /// [`Device::Cpu`].
@@ -69,7 +74,15 @@ impl Device {
     /// [`Error::Device`] when an adapter was asked for and there is none, listing what was found. [`Selection::Auto`]
     /// falls back to the CPU instead and says why.
     pub fn open(selection: &Selection) -> Result<Opened> {
-        let open = |choice: &gpu::Choice| Gpu::open(choice, &gpu::Options::default());
+        Self::open_with(selection, &gpu::Options::default())
+    }
+
+    /// [`Self::open`], an adapter by these options.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(selection: &Selection, options: &gpu::Options) -> Result<Opened> {
+        let open = |choice: &gpu::Choice| Gpu::open(choice, options);
         Ok(match selection {
             Selection::Cpu => Opened { device: Self::Cpu, why: "asked for".into() },
             Selection::Reference => Opened { device: Self::Reference, why: "asked for".into() },
@@ -83,14 +96,49 @@ impl Device {
                     let why = gpu.why().to_owned();
                     Opened { device: Self::Gpu(gpu), why }
                 }
-                Err(error) => {
-                    // The error goes on to list every adapter, as `devices` does; one line has room for the reason.
-                    let text = error.to_string();
-                    let reason = text.split(": ").next().unwrap_or(&text);
-                    Opened { device: Self::Cpu, why: format!("auto: {reason}") }
-                }
+                Err(error) => Self::without_gpu(&error),
             },
         })
+    }
+
+    /// [`Self::open`] for a job of this size: [`Selection::Auto`] takes the device that will finish it first, by the measurements that
+    /// `tune` has kept, or by careful guesses (see [`auto`]).
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_for(selection: &Selection, work: &Work) -> Result<Opened> {
+        if *selection != Selection::Auto {
+            return Self::open(selection);
+        }
+        let measured: Measured = cache::read(auto::FILE).unwrap_or_default();
+        let guessed = || Speed::of_processor(rayon::current_num_threads(), Isa::best());
+        let processor = measured.of(&Self::Cpu.describe()).unwrap_or_else(guessed);
+        if let Some(why) = auto::too_small(work, &processor, measured.start()) {
+            return Ok(Opened { device: Self::Cpu, why });
+        }
+        let found = match Gpu::find(&gpu::Choice::Auto) {
+            Ok(found) => found,
+            Err(error) => return Ok(Self::without_gpu(&error)),
+        };
+        let guessed = || Speed::of_adapter(found.info.kind);
+        let adapter = measured.of(&found.info.to_string()).unwrap_or_else(guessed);
+        let (quicker, why) = auto::choose(work, &processor, &adapter);
+        if !quicker {
+            return Ok(Opened { device: Self::Cpu, why });
+        }
+        let why = format!("{why}; {}", found.why);
+        Ok(match Gpu::open_found(found, &gpu::Options::default()) {
+            Ok(gpu) => Opened { device: Self::Gpu(gpu), why },
+            Err(error) => Self::without_gpu(&error),
+        })
+    }
+
+    /// What is taken where no GPU can be.
+    fn without_gpu(error: &Error) -> Opened {
+        // The error goes on to list every adapter, as `devices` does; one line has room for the reason.
+        let text = error.to_string();
+        let reason = text.split(": ").next().unwrap_or(&text);
+        Opened { device: Self::Cpu, why: format!("auto: {reason}") }
     }
 
     /// `"reference"`, `"cpu"` or `"gpu"`.

@@ -11,6 +11,8 @@
 //! | [`data`] | readers and writers of data sets |
 //! | [`report`] | tables and pictures |
 //! | [`cli`] | the command line |
+//! | [`cache`] | what is kept between runs |
+//! | [`profile`] | where the time goes |
 //! | [`tolerance`] | how far a 32-bit result may lie from its definition |
 //!
 //! Dependencies point one way: cli → classify → nn → ops → tensor → device → gpu. `reference` and `cpu` take plain slices,
@@ -27,6 +29,7 @@
 //! ```
 
 pub mod bench;
+pub mod cache;
 pub mod classify;
 pub mod cli;
 pub mod cpu;
@@ -37,6 +40,7 @@ pub mod gpu;
 pub mod nn;
 pub mod ops;
 pub mod order;
+pub mod profile;
 mod recycled;
 pub mod reference;
 pub mod report;

@@ -58,8 +58,8 @@ mod tests {
         let array = numbers(n);
         let place = array.as_ptr();
         give_back(array);
-        let larger = numbers(n + n / 2);
-        assert_ne!(larger.as_ptr(), place);
+        let longer = numbers(n + n / 2);
+        assert_ne!(longer.as_ptr(), place);
         let again = numbers(n - 5);
         assert_eq!((again.as_ptr(), again.len()), (place, n - 5));
         let another = numbers(n);

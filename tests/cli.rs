@@ -11,6 +11,8 @@ use tempfile::TempDir;
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("cs231n-gpu").expect("the binary");
     command.args(arguments).env_remove("CS231N_GPU_DEVICE").env_remove("RUST_LOG");
+    // What is measured on this machine changes what auto chooses.
+    command.env("CS231N_GPU_CACHE", "off");
     command
 }
 
@@ -369,48 +371,6 @@ fn check_proves_the_table_on_the_cpu() {
     assert!(report["worst_ratio"].as_f64().is_some_and(|ratio| ratio > 0.0 && ratio <= 1.0));
     let one = json(&["check", "matmul", "--quick", "--device", "cpu"]);
     assert!(one["results"].as_array().is_some_and(|lines| lines.iter().all(|line| line["op"] == "matmul")));
-}
-
-#[test]
-fn bench_names_ceilings_and_compares_with_an_earlier_run() {
-    let folder = folder();
-    let earlier = folder.path().join("bench.json");
-    let quick = ["bench", "take", "vote", "--device", "cpu", "--samples", "3", "--sample-time", "1"];
-    let report = json(&quick);
-    assert!(report["ceilings"]["flops"].as_f64().is_some_and(|flops| flops > 1e6));
-    let results = report["results"].as_array().expect("results");
-    assert_eq!(results.len(), 3, "take, and vote in two variants");
-    for line in results {
-        assert!(line["seconds"].as_f64().is_some_and(|seconds| seconds > 0.0), "{line}");
-        assert!(line["share"].as_f64().is_some_and(|share| share > 0.0), "{line}");
-        assert_eq!(line["change"], Value::Null);
-    }
-    std::fs::write(&earlier, report.to_string()).expect("a file");
-    let compared = json(&[&quick[..], &["--compare", text(&earlier)]].concat());
-    for line in compared["results"].as_array().expect("results") {
-        assert!(line["change"].as_f64().is_some_and(|change| change > 0.0), "{line}");
-    }
-    std::fs::write(&earlier, "[1, 2").expect("a file");
-    let (code, message) = refusal(&[&quick[..], &["--compare", text(&earlier)]].concat());
-    assert!(code == 3 && message.contains("no result of bench"), "{message}");
-}
-
-#[test]
-fn bench_times_the_shapes_it_is_asked_for() {
-    let asked =
-        ["bench", "matmul", "--device", "cpu", "--samples", "1", "--sample-time", "1", "--variant", "nn"];
-    let report = json(&[&asked[..], &["--shape", "1,3,5,7", "--shape", "2,4,4,4"]].concat());
-    let shapes: Vec<&Value> =
-        report["results"].as_array().expect("results").iter().map(|line| &line["shape"]).collect();
-    assert_eq!(shapes, [&serde_json::json!([1, 3, 5, 7]), &serde_json::json!([2, 4, 4, 4])]);
-    for (shape, part) in [("3,5,7", "batch × m × n × k"), ("1,2,3,x", "invalid digit")] {
-        let (code, message) = refusal(&[&asked[..], &["--shape", shape]].concat());
-        assert!(code == 2 && message.contains(part), "{message}");
-    }
-    let (code, message) = refusal(&["bench", "take", "--device", "cpu", "--shape", "0,3"]);
-    assert!(code == 2 && message.contains("[1, 3]"), "{message}");
-    let chosen = json(&[&asked[..], &["--shape", "1,3,5,7", "--chosen"]].concat());
-    assert_eq!(chosen["results"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

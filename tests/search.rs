@@ -247,6 +247,38 @@ fn an_interrupted_search_goes_on() {
 }
 
 #[test]
+fn trials_reach_together_what_they_reach_alone() {
+    let dir = folder();
+    let options = [
+        "--hidden",
+        "16",
+        "--param",
+        "lr=log:1e-4..1e-1",
+        "--param",
+        "l2=log:1e-5..1e-1",
+        "--param",
+        "dropout=0..0.5",
+        "--batchnorm",
+        "--n-iter",
+        "9",
+        "--early-stopping",
+        "1",
+        "--epochs",
+        "6",
+    ];
+    let search =
+        |more: &[&str]| json(dir.path(), &few(&[&["search", "mlp"][..], &options[..], more].concat(), &[]));
+    let (together, alone) =
+        (search(&["--together", "4", "--run-dir", "a"]), search(&["--together", "1", "--run-dir", "b"]));
+    assert!(together["together"] == 4 && alone["together"] == 1);
+    assert_eq!(timeless(together["trials"].clone()), timeless(alone["trials"].clone()));
+    let model = |run: &str| std::fs::read(dir.path().join(run).join("model.safetensors")).expect("a model");
+    assert!(model("a") == model("b"), "other bits");
+    let halved = |together| search(&["--halving", "--together", together])["trials"].clone();
+    assert_eq!(timeless(halved("16")), timeless(halved("1")));
+}
+
+#[test]
 fn a_grid_has_every_point_once() {
     let dir = folder();
     let arguments =

@@ -18,9 +18,10 @@ fn each(mut with: impl FnMut(&str, &Shader, &Module, &ModuleInfo)) {
                 .unwrap_or_else(|problem| panic!("{name}: {problem}"));
             let module = naga::front::wgsl::parse_str(&text)
                 .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&text)));
-            // Portable kernels need nothing beyond the baseline, subgroup kernels only subgroups.
-            let capabilities =
-                if shader.kernel.subgroup { Capabilities::SUBGROUP } else { Capabilities::empty() };
+            // Portable kernels need nothing beyond the baseline, others what they say.
+            let mut capabilities = Capabilities::empty();
+            capabilities.set(Capabilities::SUBGROUP, shader.kernel.subgroup);
+            capabilities.set(Capabilities::SHADER_INT64, shader.kernel.native);
             let mut validator = Validator::new(ValidationFlags::all(), capabilities);
             validator
                 .subgroup_operations(SubgroupOperationSet::all())

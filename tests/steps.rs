@@ -10,7 +10,8 @@ use cs231n_gpu::nn::feed::Feed;
 use cs231n_gpu::nn::model::{Architecture, FullyConnectedNet, HiddenDropout, Init, Normalization};
 use cs231n_gpu::nn::optim::Rule;
 use cs231n_gpu::nn::schedule::Schedule;
-use cs231n_gpu::nn::solver::{Event, Solver, Training};
+use cs231n_gpu::nn::solver::{Cost, Event, Solver, Training};
+use cs231n_gpu::nn::team::Team;
 use cs231n_gpu::rng::numpy::RandomState;
 use cs231n_gpu::rows::{Rows, Values};
 use cs231n_gpu::{Device, Result};
@@ -23,23 +24,26 @@ fn alone() -> MutexGuard<'static, ()> {
 
 const ADAM: Rule = Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, corrected: true };
 
-/// Trains on `rows` pixel rows, with validation, and calls `after` at the end of each epoch.
-fn train(
-    device: &Device,
-    architecture: Architecture,
-    [rows, batch_size, epochs]: [usize; 3],
-    mut after: impl FnMut(u64),
-) -> Result<Solver> {
+/// Pixel rows with labels for a net, and how they are brought into range.
+fn data(architecture: &Architecture, rows: usize) -> Result<(Rows, Vec<u32>, Columns)> {
     let features = architecture.inputs;
     let pixels: Vec<u8> = (0..rows * features).map(|i| (i * 7919 % 251) as u8).collect();
     let labels: Vec<u32> = (0..rows as u32).map(|i| i * 31 % architecture.outputs as u32).collect();
-    let rows = Rows::new(Values::U8(pixels), features)?;
     let columns = Columns { shift: vec![125.0; features], scale: vec![0.01; features] };
-    let feed = || Feed::new(device, rows.view(), Some(&labels), &columns, None);
+    Ok((Rows::new(Values::U8(pixels), features)?, labels, columns))
+}
+
+/// A run before its first step.
+fn solver(
+    device: &Device,
+    architecture: Architecture,
+    [batch_size, epochs]: [usize; 2],
+    learning_rate: f64,
+) -> Result<Solver> {
     let net = FullyConnectedNet::new(device, architecture, Init::He, &mut RandomState::new(1))?;
     let training = Training {
         rule: ADAM,
-        learning_rate: 1e-3,
+        learning_rate,
         schedule: Schedule::Constant,
         warmup: 0,
         batch_size,
@@ -49,7 +53,19 @@ fn train(
         seed: 3,
         augment: None,
     };
-    let mut solver = Solver::new(net, training)?;
+    Solver::new(net, training)
+}
+
+/// Trains on `rows` pixel rows, with validation, and calls `after` at the end of each epoch.
+fn train(
+    device: &Device,
+    architecture: Architecture,
+    [rows, batch_size, epochs]: [usize; 3],
+    mut after: impl FnMut(u64),
+) -> Result<Solver> {
+    let (rows, labels, columns) = data(&architecture, rows)?;
+    let feed = || Feed::new(device, rows.view(), Some(&labels), &columns, None);
+    let mut solver = solver(device, architecture, [batch_size, epochs], 1e-3)?;
     solver.run(&mut feed()?, &mut feed()?, Some(&mut feed()?), &mut |_, event| {
         if let Event::Epoch(epoch) = event {
             after(epoch.epoch);
@@ -77,6 +93,36 @@ fn a_step_of_a_two_layer_net_is_eight_launches() -> Result<()> {
     Ok(())
 }
 
+/// Trains 16 nets together, as [`train`] trains one; returns what their steps have cost.
+fn train_together(
+    device: &Device,
+    architecture: &Architecture,
+    [rows, batch_size, epochs]: [usize; 3],
+    mut after: impl FnMut(u64),
+) -> Result<Cost> {
+    let (rows, labels, columns) = data(architecture, rows)?;
+    let feed = || Feed::new(device, rows.view(), Some(&labels), &columns, None);
+    let solvers =
+        (1..17).map(|i| solver(device, architecture.clone(), [batch_size, epochs], 1e-4 * f64::from(i)));
+    let mut team = Team::join(solvers.collect::<Result<_>>()?)?;
+    team.run_until(&mut feed()?, &mut feed()?, Some(&mut feed()?), &mut |epoch| {
+        after(epoch);
+        false
+    })?;
+    Ok(team.cost())
+}
+
+#[test]
+fn sixteen_nets_cost_the_launches_of_one() -> Result<()> {
+    let _alone = alone();
+    let Some(gpu) = gpu() else { return Ok(()) };
+    let cost =
+        train_together(&Device::Gpu(gpu), &Architecture::new(64, &[32], 10), [64 * 16, 16, 1], |_| ())?;
+    assert_eq!((cost.steps, cost.dispatches), (64, 64 * 8));
+    assert!(cost.steps_per_submission() >= 16.0, "{cost:?}");
+    Ok(())
+}
+
 #[test]
 fn nothing_is_made_after_the_first_epoch() -> Result<()> {
     let _alone = alone();
@@ -86,11 +132,16 @@ fn nothing_is_made_after_the_first_epoch() -> Result<()> {
         dropout: Some(HiddenDropout { drop: 0.2, seed: 1 }),
         ..Architecture::new(64, &[33, 32], 10)
     };
-    for architecture in [plain, rich] {
+    for (architecture, together) in [(&plain, false), (&rich, false), (&plain, true), (&rich, true)] {
         let Some(gpu) = gpu() else { return Ok(()) };
         let mut seen = Vec::new();
         // The last batch is a short one.
-        train(&Device::Gpu(gpu.clone()), architecture, [300, 32, 4], |_| seen.push(gpu.counters()))?;
+        let (device, size) = (Device::Gpu(gpu.clone()), [300, 32, 4]);
+        if together {
+            train_together(&device, architecture, size, |_| seen.push(gpu.counters()))?;
+        } else {
+            train(&device, architecture.clone(), size, |_| seen.push(gpu.counters()))?;
+        }
         let made = |counters: &Counters| {
             (counters.pipelines, counters.bind_groups, counters.buffers, counters.allocated_bytes)
         };

@@ -119,9 +119,12 @@ def main():
                 found["ours"].append(seconds)
                 peer = burn(arguments, name, arguments.samples)
                 found["burn"].append(peer["results"][0]["seconds"])
-            ours, theirs = (statistics.median(found[who]) for who in ("ours", "burn"))
-            label = NAMES.get(name, f"{op} {name.split(':')[1].replace(',', ' × ')}")
-            lines.append(f"| {label} | {ours * 1e3:,.2f} | {theirs * 1e3:,.2f} | {ours / theirs:.2f}× | {tuning[name]:.0f} |")
+            # A machine's speed may drift; the two runs of a round meet the same one.
+            ratios = sorted(ours / theirs for ours, theirs in zip(found["ours"], found["burn"]))
+            cells = [NAMES.get(name, f"{op} {name.split(':')[1].replace(',', ' × ')}")]
+            cells += [f"{statistics.median(found[who]) * 1e3:,.2f}" for who in ("ours", "burn")]
+            cells += [f"{statistics.median(ratios):.2f}×", f"{ratios[0]:.2f}–{ratios[-1]:.2f}", f"{tuning[name]:.0f}"]
+            lines.append("| " + " | ".join(cells) + " |")
             print(lines[-1], found, file=sys.stderr)
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(times, indent=1))
@@ -129,9 +132,9 @@ def main():
     print(
         f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} threads; ours {us['version']} on {device['name']} "
         f"({device['driver']}), Burn {peer['version']} on {peer['adapter']}; medians of {arguments.rounds} interleaved runs "
-        "in ms; the ratio is our time / Burn's: below 1 ours is quicker\n"
+        "in ms; the ratio, our time / Burn's, is the median of the rounds': below 1 ours is quicker\n"
     )
-    print("| work | ours | Burn | ratio | Burn's first calls, s |\n|---|---:|---:|---:|---:|\n" + "\n".join(lines))
+    print("| work | ours | Burn | ratio | range | Burn's tuning, s |\n|---|---:|---:|---:|---:|---:|\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":

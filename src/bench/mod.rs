@@ -2,11 +2,14 @@
 
 mod ceilings;
 mod probe;
+mod profile;
+pub mod speeds;
 
 use std::time::{Duration, Instant};
 
 pub use ceilings::{Bound, Ceilings};
 pub use probe::shaders;
+pub use profile::{Profile, Work};
 
 use crate::device::Device;
 use crate::error::Result;

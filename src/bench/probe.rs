@@ -129,6 +129,13 @@ pub(super) fn copy(device: &Device, bytes: u64, patience: Patience) -> Result<Ti
     })
 }
 
+/// Runs the smallest kernel there is and reads its result.
+pub(super) fn first_result(gpu: &Gpu) -> Result<()> {
+    let (x, out) = (gpu.upload(&[1; 16])?, gpu.alloc(16)?);
+    launch_probe(gpu, &COPY, [&x, &out], 1, 0)?;
+    gpu.read(&out, 0..16).map(drop)
+}
+
 /// Seconds that a launch takes which does next to nothing, among others in a submission; 0 on the host.
 pub(super) fn launch(device: &Device, patience: Patience) -> Result<f64> {
     const LAUNCHES: u32 = 64;

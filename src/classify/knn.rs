@@ -18,6 +18,7 @@ use crate::cpu;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::nearest::{Certificate, Index, Neighbors};
+use crate::profile::span;
 pub use crate::reference::nearest::Metric;
 use crate::reference::vote::inverse_distance_weights;
 use crate::rows::RowsRef;
@@ -124,6 +125,7 @@ pub fn elect(neighbors: &Neighbors, labels: &[u32], classes: usize, weights: Wei
 /// # Panics
 /// When `voters` has another length than the neighbours, or a class is not below `classes`.
 pub fn elect_labels(neighbors: &Neighbors, voters: &[u32], classes: usize, weights: Weights) -> Vec<u32> {
+    let _span = span("vote");
     let k = neighbors.k();
     match weights {
         Weights::Uniform => cpu::vote::vote(voters, None, k, classes),

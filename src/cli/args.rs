@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use super::opening::{Opening, warn};
 use crate::classify::knn::{Metric, Options, Weights};
 use crate::cpu::simd::Isa;
 use crate::data::{self, Dataset, Limits, Source, TableOptions, TestRows};
 use crate::device::{Device, Opened, Selection};
 use crate::error::{Error, Result};
+use crate::gpu;
 
 /// Where the work runs.
 #[derive(Debug, Clone, Args)]
 pub(super) struct DeviceArgs {
-    /// auto, cpu, reference, gpu, gpu:N or gpu:NAME; auto takes a hardware GPU, else the CPU.
+    /// auto, cpu, reference, gpu, gpu:N or gpu:NAME; auto takes a hardware GPU where the work is worth opening it, else the CPU.
     #[arg(long, default_value = "auto", env = "CS231N_GPU_DEVICE", value_name = "DEVICE")]
     device: Selection,
     /// Threads of the CPU path; by default one for each core.
@@ -36,6 +38,33 @@ impl DeviceArgs {
 
     /// Sets the threads and opens the device; warns where a software adapter was asked for.
     pub(super) fn open(&self) -> Result<Opened> {
+        self.open_with(&gpu::Options::default())
+    }
+
+    /// [`Self::open`], an adapter by these options.
+    pub(super) fn open_with(&self, options: &gpu::Options) -> Result<Opened> {
+        self.prepare()?;
+        Device::open_with(&self.device, options).inspect(warn)
+    }
+
+    /// Begins to open the device while the host has other work, where it is known already which one: `auto` waits for the size of the job.
+    pub(super) fn begin(&self) -> Result<Opening> {
+        self.prepare()?;
+        Ok(Opening::begin(&self.device))
+    }
+
+    /// [`Self::open`] to go on with work that began on a device of the kind that `begun` finds out: `auto` stays with the processor where
+    /// that was one, for another device would give other bits.
+    pub(super) fn open_again(&self, begun: impl FnOnce() -> Result<Option<String>>) -> Result<Opened> {
+        if self.device == Selection::Auto && begun()?.as_deref() == Some(Device::Cpu.kind()) {
+            self.prepare()?;
+            return Ok(Opened { device: Device::Cpu, why: "auto: as the run began".into() });
+        }
+        self.open()
+    }
+
+    /// Sets threads and instructions.
+    pub(super) fn prepare(&self) -> Result<()> {
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|error| {
                 Error::usage(format!("cannot start {threads} threads: {error}"), "give a smaller --threads")
@@ -44,16 +73,7 @@ impl DeviceArgs {
         if let Some(name) = &self.instruction_set {
             Isa::limit(name)?;
         }
-        let opened = Device::open(&self.device)?;
-        if let Device::Gpu(gpu) = &opened.device
-            && gpu.info().software()
-        {
-            super::output::note(&format!(
-                "warning: {} runs on the processor; --device cpu is faster",
-                gpu.info().name
-            ));
-        }
-        Ok(opened)
+        Ok(())
     }
 }
 

@@ -12,12 +12,13 @@ use super::summary::{DataFacts, DeviceFacts, KnnSummary, Seconds, peak_memory_by
 use super::{cv, merge, shard};
 use crate::classify::knn::{KNearestNeighbor, correct, elect};
 use crate::data::{self, Dataset};
+use crate::device::auto::Work;
 use crate::device::{Device, Opened};
 use crate::error::{Error, Result};
 use crate::ops::nearest::{Certificate, Index, Neighbors};
 use crate::report::confusion::Confusion;
 use crate::report::{distances, gallery};
-use crate::rows::RowsRef;
+use crate::rows::{RowsRef, ValuesRef};
 
 /// Classify by the k nearest neighbours, exactly.
 ///
@@ -73,9 +74,10 @@ impl Knn {
             return merge.run();
         }
         let start = Instant::now();
+        let opening = self.device.begin()?;
         let dataset = self.data.load()?;
         let load = start.elapsed().as_secs_f64();
-        let opened = self.device.open()?;
+        let opened = opening.finish(&self.work(&dataset))?;
         let seconds = Seconds { load, open: start.elapsed().as_secs_f64() - load, ..Seconds::default() };
         if self.cv.cv.is_some() {
             return self.cv.run(
@@ -109,6 +111,7 @@ impl Knn {
         seconds.upload = lap();
         let (neighbors, certificate) = knn.search(dataset.test.view(), k)?;
         seconds.search = lap();
+        seconds.first_result = start.elapsed().as_secs_f64();
         let predicted = elect(&neighbors, labels, dataset.classes.len(), options.weights);
         seconds.vote = lap();
         drop(knn);
@@ -134,6 +137,20 @@ impl Knn {
             Format::Text => output::print(&summary.text()),
             Format::Json => output::print_json(&summary),
         }
+    }
+
+    /// What the search asks of a device: the distances of all pairs, for which all rows must be there.
+    fn work(&self, dataset: &Dataset) -> Work {
+        let (train, test) = (dataset.train.view(), dataset.test.view());
+        let (train_rows, features) = (train.len() as f64, train.features() as f64);
+        // Cross-validation searches each of N folds in the others: all pairs but those within a fold.
+        let pairs = match self.cv.cv {
+            Some(folds) => train_rows * train_rows * (1.0 - 1.0 / folds.max(2) as f64),
+            None => train_rows * test.len() as f64,
+        };
+        let each = if matches!(train.values(), ValuesRef::U8(_)) { 1.0 } else { 4.0 };
+        let bytes = each * features * (train.len() + test.len()) as f64;
+        Work { flops: 2.0 * pairs * features, bytes, launches: 16.0 }
     }
 
     /// The k to use: at most all rows of the training set, by leave, and at most the rows of the shard.

@@ -12,6 +12,7 @@ mod eval;
 mod gradcheck;
 mod knn;
 mod merge;
+mod opening;
 mod output;
 mod predict;
 mod runs;
@@ -22,6 +23,7 @@ mod shard;
 mod summary;
 mod trace;
 mod train;
+mod tune;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -63,6 +65,8 @@ enum Command {
     Check(check::Check),
     /// Time every operation next to what the device can do.
     Bench(bench::Bench),
+    /// Measure what `--device auto` goes by on this machine.
+    Tune(tune::Tune),
     /// Check the gradients of layers and nets numerically.
     Gradcheck(gradcheck::Gradcheck),
     /// Look at data.
@@ -106,6 +110,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Command::Devices(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Bench(command) => command.run(),
+        Command::Tune(command) => command.run(),
         Command::Gradcheck(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Compare(command) => command.run(),

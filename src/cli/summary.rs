@@ -63,6 +63,8 @@ pub(super) struct Seconds {
     pub(super) upload: f64,
     pub(super) search: f64,
     pub(super) vote: f64,
+    /// From the start of the program to the first neighbours.
+    pub(super) first_result: f64,
     pub(super) total: f64,
 }
 
@@ -114,10 +116,10 @@ impl KnnSummary {
     }
 
     fn costs(&self) -> String {
-        let Seconds { load, open, upload, search, vote, total } = self.seconds;
+        let Seconds { load, open, upload, search, vote, first_result, total } = self.seconds;
         let mut text = format!(
             "seconds      load {load:.3} · open device {open:.3} · prepare {upload:.3} · search {search:.3} · vote \
-             {vote:.3} · total {total:.3}\n"
+             {vote:.3} · total {total:.3} · first result after {first_result:.3}\n"
         );
         let mut memory = Vec::new();
         if let Some(bytes) = self.peak_memory_bytes {

@@ -2,14 +2,13 @@
 
 use super::activation;
 use super::chunks::{CHUNK, map_in_place, pieces};
+use super::columns;
 use super::math;
 use super::matmul::{MatmulShape, matmul};
-use super::reduce;
 use crate::recycled;
 use crate::reference::activation::Activation;
-use crate::reference::reduce::Axis;
 
-/// f(x·w + bias) for rows×depth times depth×columns, into `out` of rows×columns. NaN stays NaN.
+/// f(x·w + bias) into `out`; `shape` is that of the product: one, or several side by side, whose biases lie so too. NaN stays NaN.
 ///
 /// # Panics
 /// When a slice's length differs from the shape's.
@@ -18,12 +17,11 @@ pub fn affine(
     w: &[f32],
     bias: Option<&[f32]>,
     out: &mut [f32],
-    [rows, columns, depth]: [usize; 3],
+    shape: MatmulShape,
     activation: Option<Activation>,
 ) {
-    let shape =
-        MatmulShape { batch: 1, m: rows, n: columns, k: depth, a_transposed: false, b_transposed: false };
     matmul(x, w, out, shape);
+    let columns = shape.batch * shape.n;
     match activation {
         None if bias.is_none() => {}
         None => finish(out, columns, bias, |z| z),
@@ -56,13 +54,20 @@ fn finish(z: &mut [f32], columns: usize, bias: Option<&[f32]>, f: impl Fn(f32) -
     );
 }
 
-/// xᵀ·dz into `dw` and the sums of dz's columns into `db`; `shape` is that of the product.
+/// xᵀ·dz into `dw` and the sums of dz's columns into `db`; `shape` is that of the product. Neither depends on what else is beside a column.
 ///
 /// # Panics
 /// When a slice's length differs from the shape's.
 pub fn gradients(x: &[f32], dz: &[f32], dw: &mut [f32], db: &mut [f32], shape: MatmulShape) {
     matmul(x, dz, dw, shape);
-    db.copy_from_slice(&reduce::sum(dz, [shape.k, shape.n], Axis::Columns));
+    let [sums] = columns::sums(
+        [dz],
+        [],
+        [shape.k, db.len()],
+        #[inline(always)]
+        |[dz], []| [dz],
+    );
+    db.copy_from_slice(&sums);
 }
 
 /// dz·wᵀ, times f′ in place where the input was `x` = f(u); `shape` is that of the product.
@@ -75,7 +80,7 @@ pub fn input_gradient(
     below: Option<(&[f32], Activation)>,
     shape: MatmulShape,
 ) -> Vec<f32> {
-    let mut dx = recycled::numbers(shape.m * shape.n);
+    let mut dx = recycled::numbers(shape.batch * shape.m * shape.n);
     matmul(dz, w, &mut dx, shape);
     if let Some((x, f)) = below {
         activation::backward_in_place(&mut dx, x, f);

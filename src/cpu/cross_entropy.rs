@@ -4,20 +4,20 @@ use super::lanes;
 use super::softmax::exponentials;
 
 /// log Σ e^(s − max s) − (s_y − max s) of each row of `classes` scores, times the weight of y where there are `weights`, and the gradient
-/// of their mean.
+/// of their mean; `groups` rows in succession have one label, and belong to as many means.
 ///
 /// # Panics
 /// When a label is not below `classes`.
 pub fn losses(
     scores: &[f32],
     labels: &[u32],
-    classes: usize,
+    [classes, groups]: [usize; 2],
     weights: Option<&[f32]>,
 ) -> (Vec<f32>, Vec<f32>) {
     let scale = 1.0 / labels.len() as f32;
     lanes::losses(
         scores,
-        labels,
+        &lanes::repeated(labels, groups),
         classes,
         #[inline(always)]
         |scores, label, gradient| {

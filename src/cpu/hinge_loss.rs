@@ -3,21 +3,21 @@
 use super::lanes::{self, Block, LANES, fold};
 
 /// Σ_{j≠y} max(0, sⱼ − s_y + Δ) of each row of `classes` scores, times the weight of y where there are `weights`, and the gradient of
-/// their mean.
+/// their mean; `groups` rows in succession have one label, and belong to as many means.
 ///
 /// # Panics
 /// When a label is not below `classes`.
 pub fn losses(
     scores: &[f32],
     labels: &[u32],
-    classes: usize,
+    [classes, groups]: [usize; 2],
     weights: Option<&[f32]>,
     delta: f32,
 ) -> (Vec<f32>, Vec<f32>) {
     let scale = 1.0 / labels.len() as f32;
     lanes::losses(
         scores,
-        labels,
+        &lanes::repeated(labels, groups),
         classes,
         #[inline(always)]
         |scores, label, gradient| {

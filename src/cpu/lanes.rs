@@ -1,5 +1,7 @@
 //! Loops along rows with an accumulator for every lane of a few vectors: a compiler may not reorder a sum of floats by itself.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
@@ -117,6 +119,14 @@ pub(super) fn largest(row: &[f32], larger: impl Fn(f32, f32) -> f32) -> f32 {
 /// Rows that a task takes: enough to hide its start, and few enough to stay in a core's cache while they are read again.
 pub(super) fn rows_a_task(columns: usize) -> usize {
     (CHUNK / columns.max(1)).max(1)
+}
+
+/// Each label as often as there are `groups`: a label for every row, where nets stand side by side.
+pub(super) fn repeated(labels: &[u32], groups: usize) -> Cow<'_, [u32]> {
+    match groups {
+        1 => labels.into(),
+        _ => labels.iter().flat_map(|&label| std::iter::repeat_n(label, groups)).collect(),
+    }
 }
 
 /// The losses of rows and the gradients of all, by `row(scores, truth, gradient) -> loss`. The truth of a row is what follows in `truths`,

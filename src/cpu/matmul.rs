@@ -32,6 +32,36 @@ pub struct MatmulShape {
     pub a_transposed: bool,
     /// B is stored n×k.
     pub b_transposed: bool,
+    /// The matrices of a batch, as stored, are the columns of one matrix side by side instead of lying one after the other.
+    pub side_by_side: bool,
+}
+
+/// Elements from one row, as stored, to the next, and from one matrix of a batch to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Strides {
+    pub(crate) row: usize,
+    pub(crate) batch: usize,
+}
+
+impl MatmulShape {
+    /// One product, m×k by k×n, nothing transposed.
+    pub fn of([m, n, k]: [usize; 3]) -> Self {
+        Self { batch: 1, m, n, k, a_transposed: false, b_transposed: false, side_by_side: false }
+    }
+
+    /// Those of A, B and C.
+    pub(crate) fn strides(self) -> [Strides; 3] {
+        let Self { batch, m, n, k, a_transposed, b_transposed, side_by_side } = self;
+        let of = |rows: usize, columns: usize| match side_by_side {
+            false => Strides { row: columns, batch: rows * columns },
+            true => Strides { row: batch * columns, batch: columns },
+        };
+        [
+            if a_transposed { of(k, m) } else { of(m, k) },
+            if b_transposed { of(n, k) } else { of(k, n) },
+            of(m, n),
+        ]
+    }
 }
 
 /// Products below this many multiply-adds do not repay waking a second thread.
@@ -53,6 +83,7 @@ const LEAST_ROWS: [usize; 2] = [96, 48];
 /// When a slice's length differs from the shape's.
 pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
     let MatmulShape { batch, m, n, k, .. } = shape;
+    let [of_a, of_b, of_c] = shape.strides();
     assert_eq!((a.len(), b.len(), c.len()), (batch * m * k, batch * k * n, batch * m * n), "matmul: lengths");
     if c.is_empty() {
         return;
@@ -63,18 +94,22 @@ pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
     }
     let start = Start(c.as_mut_ptr());
     let product = |i: usize| {
-        let [of_a, of_b] = [if shape.a_transposed { m } else { k }, if shape.b_transposed { k } else { n }];
-        let mut a =
-            Lines { values: &a[i * m * k..], lines: m, steps: k, across: shape.a_transposed, stride: of_a };
-        let mut b =
-            Lines { values: &b[i * k * n..], lines: n, steps: k, across: !shape.b_transposed, stride: of_b };
-        let mut c_step = n;
-        if m == 1 && shape.b_transposed {
-            // One row is as well one column, of which B is the left side: it need not be turned.
-            (a, b, c_step) = (b, Lines { across: true, stride: 1, ..a }, 1);
-        }
-        // SAFETY: `c` holds batch·m·n values.
-        let c = (Start(unsafe { start.get().add(i * m * n) }), c_step);
+        let a = Lines {
+            values: &a[i * of_a.batch..],
+            lines: m,
+            steps: k,
+            across: shape.a_transposed,
+            row: of_a.row,
+        };
+        let b = Lines {
+            values: &b[i * of_b.batch..],
+            lines: n,
+            steps: k,
+            across: !shape.b_transposed,
+            row: of_b.row,
+        };
+        // SAFETY: `c` holds batch·m·n values; product `i` begins there.
+        let c = (Start(unsafe { start.get().add(i * of_c.batch) }), of_c.row);
         // SAFETY: `c` is borrowed mutably, its products share no elements, and the lengths are as asserted.
         unsafe { Product { a, b, c, block: product_block(k, 1) }.run() };
     };

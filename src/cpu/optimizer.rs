@@ -3,8 +3,9 @@
 use super::chunks::{CHUNK, vectorized};
 use crate::reference::optimizer::{Rule, Step};
 
-/// The numbers of a step, computed in 64 bit and rounded once; kernels take the same.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// The numbers of a step, computed in 64 bit and rounded once; kernels take the same, a table of them in this order.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Scalars {
     /// The learning rate, divided by what the first moment of a corrected Adam still misses.
     pub rate: f32,
@@ -64,84 +65,121 @@ impl Scalars {
     }
 }
 
+/// Elements in succession that belong to one group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The group.
+    pub owner: usize,
+    /// The first element behind them.
+    pub end: usize,
+}
+
+/// The runs of `owners`, each element's group.
+pub fn runs(owners: &[u32]) -> Vec<Run> {
+    let runs = owners.chunk_by(|a, b| a == b).scan(0, |end, run| {
+        *end += run.len();
+        Some(Run { owner: run[0] as usize, end: *end })
+    });
+    runs.collect()
+}
+
 /// Moves `w` by one step, and its state.
 ///
 /// # Panics
 /// When lengths differ, or the number of states is not the rule's.
 pub fn update(rule: &Rule, step: &Step, w: &mut [f32], gradient: &[f32], state: &mut [&mut [f32]]) {
+    let all = [Run { owner: 0, end: w.len() }];
+    update_grouped(&[*rule], &[*step], &all, w, gradient, state);
+}
+
+/// Moves the elements of several groups, each by its own rule and step: the rules are of one kind and the steps shrink the same elements.
+///
+/// # Panics
+/// As [`update`]; also when the runs do not cover the elements or have other groups.
+pub fn update_grouped(
+    rules: &[Rule],
+    steps: &[Step],
+    runs: &[Run],
+    w: &mut [f32],
+    gradient: &[f32],
+    state: &mut [&mut [f32]],
+) {
     let lengths = state.iter().all(|state| state.len() == w.len());
-    assert!(lengths && gradient.len() == w.len(), "optimizer: lengths");
-    let scalars = Scalars::new(rule, step);
-    let Scalars { rate, first_decay, first_share, second_decay, second_share, correction, epsilon, .. } =
-        scalars;
-    let decayed = Decayed { l2: scalars.l2, keep: scalars.keep, count: step.regularized };
-    match (rule, state) {
-        (Rule::Sgd, []) => sweep(
-            Span { w, gradient, state: [] },
-            decayed,
+    let covered = runs.last().map_or(0, |run| run.end) == w.len();
+    assert!(lengths && covered && gradient.len() == w.len(), "optimizer: lengths");
+    let numbers: Vec<_> = rules.iter().zip(steps).map(|(rule, step)| Scalars::new(rule, step)).collect();
+    let regularized = steps.first().map_or(0, |step| step.regularized);
+    let groups = Groups { runs, numbers: &numbers, regularized };
+    match (rules.first(), state) {
+        (Some(Rule::Sgd), []) => sweep(
+            Span { start: 0, w, gradient, state: [] },
+            groups,
             #[inline(always)]
-            move |w, g, []| (w - rate * g, []),
+            move |s, w, g, []| (w - s.rate * g, []),
         ),
-        (Rule::Momentum { .. }, [v]) => sweep(
-            Span { w, gradient, state: [v] },
-            decayed,
+        (Some(Rule::Momentum { .. }), [v]) => sweep(
+            Span { start: 0, w, gradient, state: [v] },
+            groups,
             #[inline(always)]
-            move |w, g, [v]| {
-                let v = first_decay * v - rate * g;
+            move |s, w, g, [v]| {
+                let v = s.first_decay * v - s.rate * g;
                 (w + v, [v])
             },
         ),
-        (Rule::Nesterov { .. }, [v]) => sweep(
-            Span { w, gradient, state: [v] },
-            decayed,
+        (Some(Rule::Nesterov { .. }), [v]) => sweep(
+            Span { start: 0, w, gradient, state: [v] },
+            groups,
             #[inline(always)]
-            move |w, g, [before]| {
-                let v = first_decay * before - rate * g;
-                (w - first_decay * before + first_share * v, [v])
+            move |s, w, g, [before]| {
+                let v = s.first_decay * before - s.rate * g;
+                (w - s.first_decay * before + s.first_share * v, [v])
             },
         ),
-        (Rule::Adagrad { .. } | Rule::RmsProp { .. }, [c]) => sweep(
-            Span { w, gradient, state: [c] },
-            decayed,
+        (Some(Rule::Adagrad { .. } | Rule::RmsProp { .. }), [c]) => sweep(
+            Span { start: 0, w, gradient, state: [c] },
+            groups,
             #[inline(always)]
-            move |w, g, [c]| {
-                let c = second_decay * c + second_share * (g * g);
-                (w - rate * g / (c.sqrt() + epsilon), [c])
+            move |s, w, g, [c]| {
+                let c = s.second_decay * c + s.second_share * (g * g);
+                (w - s.rate * g / (c.sqrt() + s.epsilon), [c])
             },
         ),
-        (Rule::Adam { .. } | Rule::AdamW { .. }, [m, c]) => sweep(
-            Span { w, gradient, state: [m, c] },
-            decayed,
+        (Some(Rule::Adam { .. } | Rule::AdamW { .. }), [m, c]) => sweep(
+            Span { start: 0, w, gradient, state: [m, c] },
+            groups,
             #[inline(always)]
-            move |w, g, [m, c]| {
-                let m = first_decay * m + first_share * g;
-                let c = second_decay * c + second_share * (g * g);
-                (w - rate * m / ((correction * c).sqrt() + epsilon), [m, c])
+            move |s, w, g, [m, c]| {
+                let m = s.first_decay * m + s.first_share * g;
+                let c = s.second_decay * c + s.second_share * (g * g);
+                (w - s.rate * m / ((s.correction * c).sqrt() + s.epsilon), [m, c])
             },
         ),
         (rule, state) => panic!("optimizer: {} states for {rule:?}", state.len()),
     }
 }
 
-/// What shrinks the leading elements.
+/// Who owns what, and the numbers of each owner.
 #[derive(Clone, Copy)]
-struct Decayed {
-    l2: f32,
-    keep: f32,
-    /// How many there are.
-    count: usize,
+struct Groups<'a> {
+    runs: &'a [Run],
+    numbers: &'a [Scalars],
+    /// The leading elements that the penalty and the decay of AdamW shrink.
+    regularized: usize,
 }
 
 /// Parameters with what belongs to them.
 struct Span<'a, const N: usize> {
+    /// The number of the first.
+    start: usize,
     w: &'a mut [f32],
     gradient: &'a [f32],
     state: [&'a mut [f32]; N],
 }
 
 impl<'a, const N: usize> Span<'a, N> {
+    #[inline(always)]
     fn split_at(self, middle: usize) -> (Self, Self) {
-        let Span { w, gradient, mut state } = self;
+        let Span { start, w, gradient, mut state } = self;
         let (w, w_right) = w.split_at_mut(middle);
         let (gradient, gradient_right) = gradient.split_at(middle);
         let right = state.each_mut().map(|state| {
@@ -149,48 +187,74 @@ impl<'a, const N: usize> Span<'a, N> {
             *state = left;
             right
         });
-        (Span { w, gradient, state }, Span { w: w_right, gradient: gradient_right, state: right })
+        let right = Span { start: start + middle, w: w_right, gradient: gradient_right, state: right };
+        (Span { start, w, gradient, state }, right)
     }
 
     /// (w, state) = f(w, g, state) for every element; `f` must be inlined.
     #[inline(always)]
     fn each(self, f: impl Fn(f32, f32, [f32; N]) -> (f32, [f32; N])) {
-        vectorized(
-            #[inline(always)]
-            move || {
-                let n = self.w.len();
-                let gradient = &self.gradient[..n];
-                let mut state = self.state.map(|state| &mut state[..n]);
-                for i in 0..n {
-                    let (w, new) = f(self.w[i], gradient[i], std::array::from_fn(|k| state[k][i]));
-                    self.w[i] = w;
-                    for (state, new) in state.iter_mut().zip(new) {
-                        state[i] = new;
-                    }
-                }
-            },
-        );
+        let n = self.w.len();
+        let gradient = &self.gradient[..n];
+        let mut state = self.state.map(|state| &mut state[..n]);
+        for i in 0..n {
+            let (w, new) = f(self.w[i], gradient[i], std::array::from_fn(|k| state[k][i]));
+            self.w[i] = w;
+            for (state, new) in state.iter_mut().zip(new) {
+                state[i] = new;
+            }
+        }
     }
 }
 
-/// (w, state) = f(w, g, state) for every element, halved over all cores down to single chunks.
+/// (w, state) = f(numbers of its group, w, g, state) for every element, halved over all cores down to single chunks.
 fn sweep<const N: usize>(
     span: Span<'_, N>,
-    decayed: Decayed,
-    f: impl Fn(f32, f32, [f32; N]) -> (f32, [f32; N]) + Copy + Sync + Send,
+    groups: Groups,
+    f: impl Fn(Scalars, f32, f32, [f32; N]) -> (f32, [f32; N]) + Copy + Sync + Send,
 ) {
     let n = span.w.len();
     if n > CHUNK {
-        let middle = (n / 2).next_multiple_of(CHUNK);
-        let (left, right) = span.split_at(middle);
-        let rest = Decayed { count: decayed.count.saturating_sub(middle), ..decayed };
-        rayon::join(|| sweep(left, decayed, f), || sweep(right, rest, f));
+        let (left, right) = span.split_at((n / 2).next_multiple_of(CHUNK));
+        rayon::join(|| sweep(left, groups, f), || sweep(right, groups, f));
         return;
     }
-    let (shrunk, others) = span.split_at(decayed.count.min(n));
-    shrunk.each(
+    let first = groups.runs.partition_point(|run| run.end <= span.start);
+    vectorized(
         #[inline(always)]
-        move |w, g, state| f(decayed.keep * w, g + decayed.l2 * w, state),
+        move || {
+            let mut rest = span;
+            for run in &groups.runs[first..] {
+                let s = groups.numbers[run.owner];
+                let length = (run.end - rest.start).min(rest.w.len());
+                let (mine, others) = rest.split_at(length);
+                let shrunk = groups.regularized.saturating_sub(mine.start).min(mine.w.len());
+                let (shrunk, plain) = mine.split_at(shrunk);
+                shrunk.each(
+                    #[inline(always)]
+                    move |w, g, state| f(s, s.keep * w, g + s.l2 * w, state),
+                );
+                plain.each(
+                    #[inline(always)]
+                    move |w, g, state| f(s, w, g, state),
+                );
+                rest = others;
+                if rest.w.is_empty() {
+                    break;
+                }
+            }
+        },
     );
-    others.each(f);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Run, runs};
+
+    #[test]
+    fn runs_end_where_the_owner_changes() {
+        let run = |owner, end| Run { owner, end };
+        assert_eq!(runs(&[2, 2, 0, 2]), [run(2, 2), run(0, 3), run(2, 4)]);
+        assert_eq!(runs(&[]), []);
+    }
 }

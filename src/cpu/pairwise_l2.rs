@@ -43,7 +43,7 @@ pub fn expanded(queries: &[f32], rows: &[f32], features: usize) -> Vec<f32> {
     let (m, n) = (queries.len() / features, rows.len() / features);
     let (query_norms, row_norms) = (norms(queries, features), norms(rows, features));
     let mut matrix = vec![0.0f32; m * n];
-    let shape = MatmulShape { batch: 1, m, n, k: features, a_transposed: false, b_transposed: true };
+    let shape = MatmulShape { b_transposed: true, ..MatmulShape::of([m, n, features]) };
     matmul(queries, rows, &mut matrix, shape);
     if n > 0 {
         matrix.par_chunks_exact_mut(n).zip(query_norms).for_each(|(row, query)| {

@@ -1,6 +1,6 @@
 //! Which adapters this machine has, and which one a run takes.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::limits::{Limits, LimitsMode};
 use crate::{Error, Result};
@@ -9,7 +9,7 @@ use crate::{Error, Result};
 const SOFTWARE: [&str; 4] = ["llvmpipe", "lavapipe", "swiftshader", "microsoft basic render"];
 
 /// What does the work behind an adapter, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A GPU with its own memory.
@@ -262,25 +262,38 @@ fn raised(offered: &wgpu::Limits) -> wgpu::Limits {
     }
 }
 
-/// An opened device with its facts.
-pub(crate) struct Opened {
-    pub(crate) device: wgpu::Device,
-    pub(crate) queue: wgpu::Queue,
-    pub(crate) info: Info,
-    pub(crate) why: String,
+/// An adapter that was chosen and is not open yet.
+#[derive(Debug)]
+pub struct Found {
+    /// The adapter, with what it offers.
+    pub info: Info,
+    /// Why it was taken, in one line.
+    pub why: String,
+    adapter: wgpu::Adapter,
 }
 
-/// Opens the chosen adapter.
-pub(crate) fn open(choice: &Choice, mode: LimitsMode) -> Result<Opened> {
+/// Looks for the adapter that `choice` names.
+///
+/// # Errors
+/// As [`choose`].
+pub(crate) fn find(choice: &Choice) -> Result<Found> {
     let found = enumerate();
     let infos: Vec<Info> = found.iter().map(|(info, _)| info.clone()).collect();
     let pinned = std::env::var("WGPU_ADAPTER_NAME").ok();
     let (index, why) = choose(&infos, choice, pinned.as_deref())?;
-    let (mut info, adapter) = match found.into_iter().nth(index) {
-        Some(found) => found,
-        None => return Err(Error::device("the chosen adapter vanished", "run again")),
-    };
+    match found.into_iter().nth(index) {
+        Some((info, adapter)) => Ok(Found { info, why, adapter }),
+        None => Err(Error::device("the chosen adapter vanished", "run again")),
+    }
+}
 
+/// Opens an adapter, with timestamps where they are wanted and there; returns it with what it was opened with.
+pub(crate) fn open(
+    found: Found,
+    mode: LimitsMode,
+    timestamps: bool,
+) -> Result<(wgpu::Device, wgpu::Queue, Info)> {
+    let Found { mut info, adapter, .. } = found;
     let (limits, wanted) = match mode {
         LimitsMode::Adapter => (
             raised(&adapter.limits()),
@@ -288,7 +301,8 @@ pub(crate) fn open(choice: &Choice, mode: LimitsMode) -> Result<Opened> {
         ),
         LimitsMode::WebGpuDefault => (wgpu::Limits::default(), wgpu::Features::empty()),
     };
-    let features = adapter.features() & wanted;
+    let stamps = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
+    let features = adapter.features() & (wanted | stamps);
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("cs231n-gpu"),
         required_features: features,
@@ -306,7 +320,7 @@ pub(crate) fn open(choice: &Choice, mode: LimitsMode) -> Result<Opened> {
     })?;
     info.limits = Limits::from(&device.limits());
     info.features = features.into();
-    Ok(Opened { device, queue, info, why })
+    Ok((device, queue, info))
 }
 
 #[cfg(test)]

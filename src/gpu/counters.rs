@@ -27,6 +27,22 @@ pub struct Counters {
     pub peak_bytes: u64,
 }
 
+impl Counters {
+    /// What was done since `earlier`; the bytes allocated are those of now.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            submissions: self.submissions - earlier.submissions,
+            dispatches: self.dispatches - earlier.dispatches,
+            upload_bytes: self.upload_bytes - earlier.upload_bytes,
+            readback_bytes: self.readback_bytes - earlier.readback_bytes,
+            pipelines: self.pipelines - earlier.pipelines,
+            bind_groups: self.bind_groups - earlier.bind_groups,
+            buffers: self.buffers - earlier.buffers,
+            ..*self
+        }
+    }
+}
+
 /// The running totals.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {

@@ -38,15 +38,18 @@ mod pool;
 mod queue;
 mod read;
 pub mod source;
+mod timestamps;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use adapter::{Choice, Features, Info, Kind, adapters, choose};
+pub use adapter::{Choice, Features, Found, Info, Kind, adapters, choose};
 pub use counters::Counters;
 pub use kernel::{Access, Field, Kernel, Launch, Params, Scalar};
 pub use limits::{Limits, LimitsMode};
 pub use pool::Buffer;
+pub use timestamps::{DeviceTime, KernelTime};
 
+use crate::profile::span;
 use crate::{Error, Result};
 use counters::Tally;
 use fault::Fault;
@@ -66,6 +69,8 @@ pub struct Options {
     pub poison: bool,
     /// Bytes of idle buffers to keep for reuse.
     pub pool_bytes: u64,
+    /// Time every launch by timestamps, where the adapter has them: each is a pass of its own then, which costs a little.
+    pub profile: bool,
 }
 
 impl Default for Options {
@@ -78,6 +83,7 @@ impl Default for Options {
             checked: set("CS231N_GPU_CHECKED"),
             poison: cfg!(debug_assertions) || set("CS231N_GPU_POISON"),
             pool_bytes: limits::POOL_BYTES,
+            profile: false,
         }
     }
 }
@@ -105,9 +111,26 @@ impl Gpu {
     /// [`Error::Device`] when there is no such adapter (the message lists those found), when [`Choice::Auto`] finds only software, or when
     /// the driver refuses to open it.
     pub fn open(choice: &Choice, options: &Options) -> Result<Self> {
-        let adapter::Opened { device, queue, info, why } = adapter::open(choice, options.limits)?;
+        Self::open_found(Self::find(choice)?, options)
+    }
+
+    /// Looks for the adapter that `choice` names, without opening it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when there is no such adapter, as [`Self::open`].
+    pub fn find(choice: &Choice) -> Result<Found> {
+        adapter::find(choice)
+    }
+
+    /// Opens an adapter that was found.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the driver refuses.
+    pub fn open_found(found: Found, options: &Options) -> Result<Self> {
+        let why = found.why.clone();
+        let (device, queue, info) = adapter::open(found, options.limits, options.profile)?;
         let fault = Fault::watch(&device);
-        let recorder = Recorder::new(&device, info.kind, options.checked)?;
+        let recorder = Recorder::new(&device, &queue, &info, options)?;
         let pool = Pool::new(options.pool_bytes);
         let context = Context { device, queue, fault, pool, tally: Tally::default() };
         let recorder = Mutex::new(recorder);
@@ -176,18 +199,27 @@ impl Gpu {
     /// As [`Self::alloc`].
     pub fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
         let buffer = self.take(bytes.len() as u64)?;
+        self.write(&buffer, bytes)?;
+        Ok(buffer)
+    }
+
+    /// Overwrites `buffer` from its start with `bytes` and zeros up to a whole vector of 16 bytes, which it must hold. Submits the recorded
+    /// work first where that uses its memory.
+    ///
+    /// # Errors
+    /// As [`Self::flush`].
+    pub(crate) fn write(&self, buffer: &Buffer, bytes: &[u8]) -> Result<()> {
         let block = buffer.memory.block();
         let (vectors, rest) =
             bytes.split_at(bytes.len() / limits::BUFFER_UNIT as usize * limits::BUFFER_UNIT as usize);
         let mut recorder = self.recorder();
-        recorder.write(&self.inner.context, block, 0, vectors)?;
+        recorder.write(&self.inner.context, block, buffer.offset, vectors)?;
         if !rest.is_empty() || vectors.is_empty() {
             let mut last = [0; limits::BUFFER_UNIT as usize];
             last[..rest.len()].copy_from_slice(rest);
-            recorder.write(&self.inner.context, block, vectors.len() as u64, &last)?;
+            recorder.write(&self.inner.context, block, buffer.offset + vectors.len() as u64, &last)?;
         }
-        drop(recorder);
-        Ok(buffer)
+        Ok(())
     }
 
     /// A new buffer with the contents of `buffer`. Submits the recorded work, which may write them.
@@ -293,6 +325,17 @@ impl Gpu {
         self.inner.context.fault.check()
     }
 
+    /// What the launches since the last call took on the device, after waiting for them all; `None` where the device was not opened with
+    /// [`Options::profile`] or has no timestamps.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn take_timestamps(&self) -> Result<Option<DeviceTime>> {
+        self.wait()?;
+        let mut recorder = self.recorder();
+        recorder.timestamps().map(|timestamps| timestamps.take(&self.inner.context)).transpose()
+    }
+
     /// Drops all idle buffers, and keeps at most `bytes` of them from now on.
     ///
     /// # Errors
@@ -334,6 +377,7 @@ impl Gpu {
     }
 
     fn allocate(&self, bytes: u64) -> Result<Memory> {
+        let _span = span("allocate");
         let context = &self.inner.context;
         let raw = fault::scoped(&context.device, &format!("a buffer of {bytes} bytes"), || {
             context.device.create_buffer(&wgpu::BufferDescriptor {

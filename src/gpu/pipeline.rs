@@ -6,6 +6,7 @@ use super::fault::{Fault, scoped};
 use super::kernel::{Access, Kernel, Launch};
 use super::limits::{BIND_GROUPS, STORAGE_BUFFERS};
 use super::source;
+use crate::profile::span;
 use crate::{Error, Result};
 
 /// A kernel with its constants, compiled.
@@ -65,6 +66,7 @@ impl Pipelines {
         if let Some((_, pipeline)) = known.into_iter().find(|(known, _)| **known == *constants) {
             return Ok((pipeline.clone(), false));
         }
+        let _span = span("compile");
         let pipeline = self.compile(device, kernel, constants)?;
         // A lost device leaves no trace in the error scopes.
         fault.check()?;
@@ -189,6 +191,7 @@ impl BindGroups {
             return Ok((group.clone(), false));
         }
 
+        let _span = span("bind groups");
         let entries: Vec<_> = (0u32..)
             .zip(launch.buffers)
             .map(|(binding, buffer)| wgpu::BindGroupEntry {

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::adapter::Kind;
+use super::Options;
+use super::adapter::Info;
 use super::budget::Budget;
 use super::counters::Tally;
 use super::fault::{self, Fault, scoped};
@@ -18,6 +19,8 @@ use super::limits::{
 };
 use super::pipeline::{BindGroups, Pipelines};
 use super::pool::{Block, Pool};
+use super::timestamps::Timestamps;
+use crate::profile::span;
 use crate::{Error, Result};
 
 /// What every part of the runtime needs of the device.
@@ -94,10 +97,19 @@ pub(crate) struct Recorder {
     /// When the newest finished submission ended, where that was observed exactly.
     ended: Option<Instant>,
     budget: Budget,
+    /// Where every launch is timed.
+    timestamps: Option<Timestamps>,
 }
 
 impl Recorder {
-    pub(crate) fn new(device: &wgpu::Device, kind: Kind, checked: bool) -> Result<Self> {
+    pub(crate) fn new(
+        device: &wgpu::Device,
+        queue: &wgpu::Queue,
+        info: &Info,
+        options: &Options,
+    ) -> Result<Self> {
+        let timed = options.profile && info.features.timestamps;
+        let timestamps = timed.then(|| Timestamps::new(device, queue)).transpose()?;
         let (ring, layout, ring_group) = scoped(device, "preparing the device", || {
             let ring = device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("parameters"),
@@ -134,7 +146,7 @@ impl Recorder {
             (ring, layout, group)
         })?;
         Ok(Self {
-            pipelines: Pipelines::new(layout, checked),
+            pipelines: Pipelines::new(layout, options.checked),
             bind_groups: BindGroups::default(),
             ring,
             ring_group,
@@ -148,7 +160,8 @@ impl Recorder {
             batch: 1,
             in_flight: VecDeque::new(),
             ended: None,
-            budget: Budget::new(kind),
+            budget: Budget::new(info.kind),
+            timestamps,
         })
     }
 
@@ -162,7 +175,11 @@ impl Recorder {
         self.budget.work()
     }
 
-    /// Appends a launch that has been checked, flushing before or after it where a bound is reached.
+    /// The times of the launches, where they are taken.
+    pub(crate) fn timestamps(&mut self) -> Option<&mut Timestamps> {
+        self.timestamps.as_mut()
+    }
+
     /// Compiles a kernel that a launch will soon want.
     pub(crate) fn prepare(
         &mut self,
@@ -175,6 +192,7 @@ impl Recorder {
         Ok(())
     }
 
+    /// Appends a launch that has been checked, flushing before or after it where a bound is reached.
     pub(crate) fn record(&mut self, context: &Context, launch: &Launch) -> Result<()> {
         context.fault.check()?;
         self.bind_groups.forget(&context.pool.evicted());
@@ -196,6 +214,9 @@ impl Recorder {
         for buffer in launch.buffers {
             buffer.memory.block().use_in(self.batch);
         }
+        if let Some(timestamps) = &mut self.timestamps {
+            timestamps.note(launch);
+        }
         self.pending.push(Recorded { pipeline: pipeline.raw, buffers, params, groups: launch.groups });
         self.work = self.work.saturating_add(launch.work);
         self.compiled |= compiled;
@@ -215,6 +236,7 @@ impl Recorder {
         mut offset: u64,
         bytes: &[u8],
     ) -> Result<()> {
+        let _span = span("upload");
         // Uploads run at the start of the submission, before the launches recorded so far.
         if block.used_in(self.batch) {
             self.flush(context, &[])?;
@@ -264,6 +286,7 @@ impl Recorder {
             self.retire(&oldest, waited);
         }
 
+        let _span = span("submit");
         // Staging memory of finished uploads comes back in a poll.
         fault::poll(&context.device, &context.fault, wgpu::PollType::Poll)?;
 
@@ -276,10 +299,13 @@ impl Recorder {
         for upload in self.uploads.drain(..) {
             upload.encode(&mut encoder);
         }
-        if !self.pending.is_empty() {
-            let mut pass = encoder
-                .begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes: None });
-            for launch in &self.pending {
+        // One pass for all launches, or one for each where they are timed: timestamps are those of passes.
+        let together = if self.timestamps.is_some() { 1 } else { LAUNCHES_PER_SUBMISSION };
+        for (pass, launches) in self.pending.chunks(together).enumerate() {
+            let timestamp_writes = self.timestamps.as_ref().map(|timestamps| timestamps.writes(pass));
+            let mut pass =
+                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
+            for launch in launches {
                 pass.set_pipeline(&launch.pipeline);
                 pass.set_bind_group(0, &launch.buffers, &[]);
                 if let Some(offset) = launch.params {
@@ -288,6 +314,9 @@ impl Recorder {
                 let [x, y, z] = launch.groups;
                 pass.dispatch_workgroups(x, y, z);
             }
+        }
+        if let Some(timestamps) = &mut self.timestamps {
+            timestamps.resolve(context, &mut encoder)?;
         }
         for copy in copies {
             copy.encode(&mut encoder);
@@ -345,6 +374,7 @@ pub(crate) struct Waited {
 
 /// Blocks until the submission of `ticket` has ended.
 pub(crate) fn wait(context: &Context, ticket: &Ticket) -> Result<Waited> {
+    let _span = span("wait for the device");
     let poll = |timeout| {
         let poll = wgpu::PollType::Wait { submission_index: Some(ticket.index.clone()), timeout };
         fault::poll(&context.device, &context.fault, poll)

@@ -8,6 +8,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use super::limits::{self, STAGING_BYTES};
 use super::queue::{Context, Copy};
 use super::{Buffer, pool, queue};
+use crate::profile::span;
 use crate::{Error, Result};
 
 /// Staging buffers kept between reads; as many threads read at once without making new ones.
@@ -153,6 +154,7 @@ impl super::Gpu {
             let waited = queue::wait(context, &ticket)?;
             self.recorder().retire(&ticket, waited);
         }
+        let _span = span("read back");
         let failed =
             |reason: String| Error::device(format!("reading from the device failed: {reason}"), "run again");
         let mapped = receiver.receive().await;

@@ -96,6 +96,11 @@ pub struct Architecture {
 }
 
 impl Architecture {
+    /// λ of the penalty ½·λ·ΣW² that the strength and form of this one's make.
+    pub(super) fn l2(&self) -> f64 {
+        2.0 * self.reg_form.factor(self.reg)
+    }
+
     /// ReLU layers under a softmax, without anything optional.
     pub fn new(inputs: usize, hidden: &[usize], outputs: usize) -> Self {
         Self {

@@ -147,7 +147,7 @@ impl Definition<'_> {
         // As the net does it: by the probability to keep.
         let layer = at as u32;
         let mask = self.architecture.dropout.map(|HiddenDropout { drop, seed }| Dropout {
-            drop: 1.0 - (1.0 - drop),
+            drop,
             inverted: true,
             key: MaskKey { seed, step: self.step, layer },
         });
@@ -164,9 +164,9 @@ impl Definition<'_> {
         match (truth, self.architecture.objective) {
             (Truth::Targets(targets), _) => squared_error::losses(scores, targets, columns),
             (Truth::Labels(y), Objective::Hinge(delta)) => {
-                hinge_loss::losses(scores, y, columns, weights, delta)
+                hinge_loss::losses(scores, y, [columns, 1], weights, delta)
             }
-            (Truth::Labels(y), _) => cross_entropy::losses(scores, y, columns, weights),
+            (Truth::Labels(y), _) => cross_entropy::losses(scores, y, [columns, 1], weights),
         }
     }
 }

@@ -22,7 +22,13 @@ pub struct Evaluation {
 /// # Errors
 /// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn evaluate(net: &FullyConnectedNet, feed: &mut Feed<'_>) -> Result<Evaluation> {
-    let (mut found, rows) = (Vec::new(), feed.len());
+    // A net is at least one.
+    Ok(evaluate_each(net, feed)?.swap_remove(0))
+}
+
+/// [`evaluate`] for each of the nets that stand side by side in `net`.
+pub(super) fn evaluate_each(net: &FullyConnectedNet, feed: &mut Feed<'_>) -> Result<Vec<Evaluation>> {
+    let (mut found, rows, nets) = (Vec::new(), feed.len(), net.nets());
     let labelled = net.architecture().objective.of_labels();
     feed.each_batch(Order::Given, EVALUATED, |x, y| {
         let scores = net.scores(x)?;
@@ -33,13 +39,20 @@ pub fn evaluate(net: &FullyConnectedNet, feed: &mut Feed<'_>) -> Result<Evaluati
         Ok(true)
     })?;
     let read = Tensor::read_all(&found.iter().collect::<Vec<_>>())?;
-    let (mut loss, mut right) = (0.0, 0);
+    let (mut loss, mut right) = (vec![0.0; nets], vec![0; nets]);
     for batch in read.chunks_exact(if labelled { 3 } else { 1 }) {
-        loss += batch[0].iter().sum::<f64>();
-        if let [_, predicted, truth] = batch {
-            right += predicted.iter().zip(truth).filter(|(predicted, truth)| predicted == truth).count();
+        for net in 0..nets {
+            loss[net] += batch[0].iter().skip(net).step_by(nets).sum::<f64>();
+            if let [_, predicted, truth] = batch {
+                let predicted = predicted.iter().skip(net).step_by(nets);
+                right[net] += predicted.zip(truth).filter(|(predicted, truth)| predicted == truth).count();
+            }
         }
     }
     let count = rows.max(1) as f64;
-    Ok(Evaluation { loss: loss / count, accuracy: labelled.then_some(right as f64 / count) })
+    let of = |(loss, right): (f64, usize)| Evaluation {
+        loss: loss / count,
+        accuracy: labelled.then_some(right as f64 / count),
+    };
+    Ok(loss.into_iter().zip(right).map(of).collect())
 }

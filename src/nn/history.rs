@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::Device;
+use crate::gpu::Counters;
+
 /// Figures of a finished epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
@@ -72,6 +75,25 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// What a device has done so far.
+    pub(super) fn of(device: &Device) -> Self {
+        match device {
+            Device::Gpu(gpu) => {
+                let Counters { dispatches, submissions, .. } = gpu.counters();
+                Self { steps: 0, dispatches, submissions }
+            }
+            Device::Cpu | Device::Reference => Self::default(),
+        }
+    }
+
+    /// Adds what `device` has done since `before`: so many steps.
+    pub(super) fn add(&mut self, before: Self, device: &Device, steps: usize) {
+        let now = Self::of(device);
+        self.steps += steps as u64;
+        self.dispatches += now.dispatches - before.dispatches;
+        self.submissions += now.submissions - before.submissions;
+    }
+
     /// Launches of a step; 0 elsewhere than on an adapter.
     pub fn dispatches_per_step(&self) -> f64 {
         self.dispatches as f64 / self.steps.max(1) as f64

@@ -7,6 +7,7 @@
 //! | [`parameters`] | named tensors, weights first |
 //! | [`optim`] | `sgd_momentum`, `adam` and their like, in place |
 //! | [`feed`], [`schedule`], [`solver`] | batches, learning rates, training |
+//! | [`team`] | nets of one architecture, trained side by side |
 //! | [`checkpoint`] | models and interrupted runs as files |
 //! | [`transfer`] | first layers from a trained net |
 //! | [`shadow`] | steps repeated by their definitions while they are made |
@@ -50,9 +51,11 @@ pub mod model;
 pub mod notes;
 pub mod optim;
 pub mod parameters;
+mod pass;
 pub mod sanity;
 pub mod schedule;
 pub mod shadow;
 pub mod solver;
+pub mod team;
 pub mod transfer;
 pub mod two_layer;

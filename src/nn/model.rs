@@ -1,29 +1,25 @@
 //! The fully connected net: {affine – \[normalisation\] – activation – \[dropout\]} × (L − 1) – affine – loss.
 
 pub use super::architecture::{Architecture, HiddenDropout, Init, Normalization, Objective, RegForm};
-use super::layers::{
-    ActivationCache, AffineCache, BatchNormCache, BatchNormParam, DropoutCache, DropoutParam, LayerNormCache,
-    Loss, Mask, Mode, activation_backward, activation_forward, affine_activation_forward, affine_forward,
-    batchnorm_backward_into, batchnorm_forward, dropout_backward, dropout_forward, layernorm_backward_into,
-    layernorm_forward,
-};
+use super::layers::{BatchNormParam, Loss, Mode};
 use super::parameters::{Named, Parameters};
+use super::pass::Forward;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::cross_entropy::{cross_entropy, cross_entropy_weighted};
-use crate::ops::dropout::MaskKey;
+use crate::ops::cross_entropy::cross_entropy_grouped;
+use crate::ops::dropout::Drops;
 use crate::ops::elementwise::axpy_into;
-use crate::ops::hinge_loss::{hinge_loss, hinge_loss_weighted};
+use crate::ops::hinge_loss::hinge_loss_grouped;
 use crate::ops::losses::Losses;
 use crate::ops::reduce::{Axis, argmax};
 use crate::ops::squared_error::squared_error;
 use crate::rng::numpy::RandomState;
-use crate::tensor::{RealsMut, Tensor};
+use crate::tensor::Tensor;
 
 const NAME: &str = "net";
 
 /// ε of the normalisations.
-const EPSILON: f64 = 1e-5;
+pub(super) const EPSILON: f64 = 1e-5;
 
 /// The net (assignment 2, `FullyConnectedNet`): any number of hidden layers on any device.
 #[derive(Debug, Clone)]
@@ -37,27 +33,8 @@ pub struct FullyConnectedNet {
     pub norms: Vec<BatchNormParam>,
     /// What the dropout masks depend on besides seed and layer; a trainer counts it up.
     pub step: u32,
-}
-
-/// What the backward pass of a hidden layer needs.
-struct Hidden {
-    affine: AffineCache,
-    norm: Norm,
-    activation: ActivationCache,
-    dropout: Option<DropoutCache>,
-}
-
-enum Norm {
-    None,
-    Batch(BatchNormCache),
-    Layer(LayerNormCache),
-}
-
-/// A forward pass: scores, and what the backward pass needs.
-struct Forward {
-    scores: Tensor,
-    hidden: Vec<Hidden>,
-    last: AffineCache,
+    /// What each drops of the nets that stand side by side, where it is a [team](super::team) of them.
+    pub(super) team: Option<Drops>,
 }
 
 /// What a forward pass in training computes.
@@ -140,7 +117,7 @@ impl FullyConnectedNet {
             class_weights.map(|weights| Tensor::from_f64(device, &[weights.len()], weights)).transpose()?;
         let norms = vec![BatchNormParam { eps: EPSILON, ..BatchNormParam::default() }; normalized];
         let parameters = Parameters::new(device, tensors, weights)?;
-        Ok(Self { architecture, class_weights, parameters, norms, step: 0 })
+        Ok(Self { architecture, class_weights, parameters, norms, step: 0, team: None })
     }
 
     /// The net without its numbers.
@@ -152,6 +129,17 @@ impl FullyConnectedNet {
     pub fn with_reg(mut self, reg: f64, form: RegForm) -> Self {
         (self.architecture.reg, self.architecture.reg_form) = (reg, form);
         self
+    }
+
+    /// The same net with other dropout.
+    pub(super) fn with_dropout(mut self, dropout: Option<HiddenDropout>) -> Self {
+        self.architecture.dropout = dropout;
+        self
+    }
+
+    /// Nets that stand side by side in this one: more than one of a team.
+    pub(super) fn nets(&self) -> usize {
+        self.team.as_ref().map_or(1, Drops::nets)
     }
 
     /// The scores (N × C) of the samples `x` (N × D) in testing: running moments, no dropout.
@@ -198,16 +186,16 @@ impl FullyConnectedNet {
     /// # Errors
     /// As [`Self::scores`].
     pub fn classes(&self, scores: &Tensor) -> Result<Tensor> {
-        argmax(scores, Axis::Rows)
+        let outputs = self.architecture.outputs;
+        argmax(&scores.reshape(&[scores.len() / outputs, outputs])?, Axis::Rows)
     }
 
     fn objective(&self, scores: &Tensor, y: &Tensor) -> Result<Losses> {
-        match (self.architecture.objective, &self.class_weights) {
-            (Objective::Softmax, None) => cross_entropy(scores, y),
-            (Objective::Softmax, Some(weights)) => cross_entropy_weighted(scores, y, weights),
-            (Objective::Hinge(delta), None) => hinge_loss(scores, y, delta),
-            (Objective::Hinge(delta), Some(weights)) => hinge_loss_weighted(scores, y, weights, delta),
-            (Objective::Reconstruction, _) => squared_error(scores, y),
+        let (weights, nets) = (self.class_weights.as_ref(), self.nets());
+        match self.architecture.objective {
+            Objective::Softmax => cross_entropy_grouped(scores, y, weights, nets),
+            Objective::Hinge(delta) => hinge_loss_grouped(scores, y, weights, delta, nets),
+            Objective::Reconstruction => squared_error(scores, y),
         }
     }
 
@@ -253,7 +241,7 @@ impl FullyConnectedNet {
         self.norms = norms;
         let forward = forward?;
         let found = self.objective(&forward.scores, y)?;
-        backward(found.gradient, forward, gradients)?;
+        self.backward(found.gradient, forward, gradients)?;
         Ok(Loss::of(found.losses))
     }
 
@@ -282,81 +270,4 @@ impl FullyConnectedNet {
         let activations = hidden.into_iter().map(|hidden| hidden.activation.y).collect();
         Ok(TrainingPass { scores, activations })
     }
-
-    /// Scores and caches; `norms` are the running moments to use and, in training, to move.
-    fn forward(&self, x: &Tensor, norms: &mut [BatchNormParam], mode: Mode) -> Result<Forward> {
-        let of = |name: &str, layer: usize| self.parameters.get(&format!("{name}{layer}"));
-        let layers = self.parameters.weight_count();
-        let mut hidden = Vec::with_capacity(layers - 1);
-        let mut out = x.clone();
-        for layer in 1..layers {
-            let (w, b) = (of("W", layer)?, of("b", layer)?);
-            let (affine, norm, activation);
-            (out, affine, norm, activation) = match self.architecture.normalization {
-                Normalization::None => {
-                    let f = self.architecture.activation;
-                    let (y, cache) = affine_activation_forward(&out, &w, &b, f)?;
-                    (y, cache.affine, Norm::None, cache.activation)
-                }
-                kind => {
-                    let (sums, affine) = affine_forward(&out, &w, &b)?;
-                    let (gamma, beta) = (of("gamma", layer)?, of("beta", layer)?);
-                    let (normal, norm) = if kind == Normalization::Batch {
-                        let (normal, cache) = batchnorm_forward(&sums, &gamma, &beta, &mut norms[layer - 1])?;
-                        (normal, Norm::Batch(cache))
-                    } else {
-                        let (normal, cache) = layernorm_forward(&sums, &gamma, &beta, EPSILON)?;
-                        (normal, Norm::Layer(cache))
-                    };
-                    let (y, activation) = activation_forward(&normal, self.architecture.activation)?;
-                    (y, affine, norm, activation)
-                }
-            };
-            let mut dropout = None;
-            if let (Mode::Train, Some(HiddenDropout { drop, seed })) = (mode, self.architecture.dropout) {
-                let key = MaskKey { seed, step: self.step, layer: layer as u32 };
-                let param = DropoutParam { p: 1.0 - drop, mode, inverted: true, mask: Mask::Counter(key) };
-                let cache;
-                (out, cache) = dropout_forward(&out, &param)?;
-                dropout = Some(cache);
-            }
-            hidden.push(Hidden { affine, norm, activation, dropout });
-        }
-        let (scores, last) = affine_forward(&out, &of("W", layers)?, &of("b", layers)?)?;
-        Ok(Forward { scores, hidden, last })
-    }
-}
-
-/// Writes the gradient of every parameter, from that of the scores.
-fn backward(dscores: Tensor, forward: Forward, gradients: &mut Parameters) -> Result<()> {
-    let Forward { mut hidden, last, .. } = forward;
-    let (mut dout, mut affine) = (dscores, last);
-    while let Some(Hidden { affine: next, norm, activation, dropout }) = hidden.pop() {
-        let layer = hidden.len() + 1;
-        affine.write_gradients(&dout, slots(gradients, ["W", "b"], layer + 1)?)?;
-        dout = match dropout {
-            Some(cache) => {
-                activation_backward(&dropout_backward(&affine.input_gradient(&dout)?, cache)?, activation)?
-            }
-            None => affine.gradient_below(&dout, &activation)?,
-        };
-        dout = match norm {
-            Norm::None => dout,
-            Norm::Batch(cache) => {
-                batchnorm_backward_into(&dout, &cache, slots(gradients, ["gamma", "beta"], layer)?)?
-            }
-            Norm::Layer(cache) => {
-                layernorm_backward_into(&dout, &cache, slots(gradients, ["gamma", "beta"], layer)?)?
-            }
-        };
-        affine = next;
-    }
-    // Nobody needs the gradient of the data.
-    affine.write_gradients(&dout, slots(gradients, ["W", "b"], 1)?)
-}
-
-/// Room for the gradients of two parameters of a layer.
-fn slots<'a>(gradients: &'a mut Parameters, names: [&str; 2], layer: usize) -> Result<[RealsMut<'a>; 2]> {
-    let names = names.map(|name| format!("{name}{layer}"));
-    gradients.slots([&names[0], &names[1]])
 }

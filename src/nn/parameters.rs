@@ -1,5 +1,7 @@
 //! Named tensors in one piece of memory: the parameters of a net, their gradients, what an optimizer remembers.
 
+pub(super) mod side_by_side;
+
 use std::ops::Range;
 
 use crate::device::Device;

@@ -17,13 +17,12 @@ use super::parameters::Parameters;
 use super::schedule::{Progress, Schedule};
 use super::shadow::{Made, Shadow};
 use crate::data::ImageShape;
-use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::augment::{Augment, MaskKey, augment};
 use crate::tensor::Tensor;
 
 /// Steps after which losses are read at the latest: the host notices a failure, and a run that diverges, this soon.
-const READ_EVERY: usize = 64;
+pub(super) const READ_EVERY: usize = 64;
 
 /// How to train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,7 +71,7 @@ pub struct Augmentation {
 
 impl Augmentation {
     /// A batch `x` as the net sees it in a step; what comes from outside an image is 0, the preprocessed value.
-    fn apply(&self, x: &Tensor, seed: u64, step: u32) -> Result<Tensor> {
+    pub(super) fn apply(&self, x: &Tensor, seed: u64, step: u32) -> Result<Tensor> {
         let Self { image: ImageShape { channels, height, width }, flip, shift } = *self;
         // The layers of a net, whose dropout masks are drawn alike, count from 1.
         let key = MaskKey { seed, step, layer: 0 };
@@ -177,17 +176,6 @@ impl Solver {
         self.cost
     }
 
-    /// Launches and submissions of the net's device so far.
-    fn launched(&self) -> [u64; 2] {
-        match self.net.device() {
-            Device::Gpu(gpu) => {
-                let counters = gpu.counters();
-                [counters.dispatches, counters.submissions]
-            }
-            Device::Cpu | Device::Reference => [0; 2],
-        }
-    }
-
     /// Trains until the run ends, from where it is. `watched` are a few training rows; `observe` may stop the run by an error.
     ///
     /// # Errors
@@ -202,47 +190,68 @@ impl Solver {
     ) -> Result<Ended> {
         let mut validation = validation;
         let per_epoch = train.batches(self.training.batch_size);
-        let (wanted, total) =
-            (self.training.epochs.saturating_mul(per_epoch), self.training.steps(per_epoch));
+        let total = self.training.steps(per_epoch);
         loop {
             let epoch = self.history.epochs.len() as u64;
             let at = Progress { step: self.step(), per_epoch, total };
-            if at.step >= total {
-                return Ok(if total < wanted { Ended::MaxSteps } else { Ended::Epochs });
-            }
-            if let (Some(patience), 1..) = (self.training.patience, self.history.best_epoch)
-                && epoch - self.history.best_epoch >= patience
-            {
-                return Ok(Ended::EarlyStopping);
+            if let Some(ended) = self.ended(at) {
+                return Ok(ended);
             }
             let started = Instant::now();
             let train_loss = self.epoch(train, epoch, at, observe)?;
             let watched = self.net.architecture().objective.of_labels().then(|| evaluate(&self.net, watched));
             let train_accuracy = watched.transpose()?.and_then(|found| found.accuracy);
             let validated = validation.as_deref_mut().map(|rows| evaluate(&self.net, rows)).transpose()?;
-            let step = self.step();
-            let last = Progress { step: step - 1, per_epoch, total };
-            let figures = Epoch {
-                epoch: epoch + 1,
-                step,
-                learning_rate: self.rate(last),
-                train_loss,
-                train_accuracy,
-                val_loss: validated.map(|found| found.loss),
-                val_accuracy: validated.and_then(|found| found.accuracy),
-                seconds: started.elapsed().as_secs_f64(),
-            };
-            let better = figures.better_than(self.history.best());
-            self.history.epochs.push(figures.clone());
+            let at = Progress { step: self.step(), ..at };
+            let better = self.record(at, train_loss, train_accuracy, validated, started);
             if better {
-                self.history.best_epoch = figures.epoch;
                 // Into memory of its own, again and again: steps find theirs where it was.
                 let mut best = self.best.take().unwrap_or_else(|| self.net.clone());
                 best.copy_from(&self.net)?;
                 self.best = Some(best);
             }
-            observe(self, &Event::Epoch(&figures))?;
+            if let Some(figures) = self.history.epochs.last() {
+                observe(self, &Event::Epoch(figures))?;
+            }
         }
+    }
+
+    /// Why the run is over, if it is.
+    pub(super) fn ended(&self, at: Progress) -> Option<Ended> {
+        if at.step >= at.total {
+            let wanted = self.training.epochs.saturating_mul(at.per_epoch);
+            return Some(if at.total < wanted { Ended::MaxSteps } else { Ended::Epochs });
+        }
+        let (epoch, best) = (self.history.epochs.len() as u64, self.history.best_epoch);
+        let patience = self.training.patience.filter(|_| best > 0)?;
+        (epoch - best >= patience).then_some(Ended::EarlyStopping)
+    }
+
+    /// Takes up the figures of the epoch that ended `at` this step; returns whether it was the best.
+    pub(super) fn record(
+        &mut self,
+        at: Progress,
+        train_loss: f64,
+        train_accuracy: Option<f64>,
+        validated: Option<Evaluation>,
+        started: Instant,
+    ) -> bool {
+        let figures = Epoch {
+            epoch: self.history.epochs.len() as u64 + 1,
+            step: at.step,
+            learning_rate: self.rate(Progress { step: at.step.saturating_sub(1), ..at }),
+            train_loss,
+            train_accuracy,
+            val_loss: validated.map(|found| found.loss),
+            val_accuracy: validated.and_then(|found| found.accuracy),
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        let better = figures.better_than(self.history.best());
+        if better {
+            self.history.best_epoch = figures.epoch;
+        }
+        self.history.epochs.push(figures);
+        better
     }
 
     /// [`Self::run`], which `enough` may end after an epoch; then there is no other reason, and the run can go on.
@@ -264,11 +273,13 @@ impl Solver {
         if stopped { Ok(None) } else { ended.map(Some) }
     }
 
-    fn step(&self) -> u64 {
+    /// Steps made.
+    pub(super) fn step(&self) -> u64 {
         self.history.losses.len() as u64
     }
 
-    fn rate(&self, at: Progress) -> f64 {
+    /// The learning rate of the next step.
+    pub(super) fn rate(&self, at: Progress) -> f64 {
         self.training.schedule.rate(self.training.learning_rate, self.training.warmup, at)
     }
 
@@ -282,7 +293,7 @@ impl Solver {
     ) -> Result<f64> {
         let order = Order::Shuffled { seed: self.training.seed, epoch };
         let first = self.history.losses.len();
-        let before = self.launched();
+        let before = Cost::of(&self.net.device());
         let mut unread = Vec::with_capacity(READ_EVERY);
         // The first step is waited for: it says that the run works, and when it began to.
         let mut newborn = self.cost.steps == 0;
@@ -299,12 +310,8 @@ impl Solver {
             let loss = self.read(&mut unread)?;
             observe(self, &Event::Steps { at, loss })?;
         }
-        let after = self.launched();
-        self.cost.steps += (self.history.losses.len() - first) as u64;
-        self.cost.dispatches += after[0] - before[0];
-        self.cost.submissions += after[1] - before[1];
-        let losses = &self.history.losses[first..];
-        Ok(losses.iter().copied().map(f64::from).sum::<f64>() / losses.len().max(1) as f64)
+        self.cost.add(before, &self.net.device(), self.history.losses.len() - first);
+        Ok(self.mean_loss(first))
     }
 
     /// Records one step; returns the losses of its rows, unread.
@@ -316,7 +323,7 @@ impl Solver {
         let x = augmented.as_ref().unwrap_or(x);
         let architecture = self.net.architecture();
         let y = if architecture.objective.of_labels() { y } else { x };
-        let l2 = 2.0 * architecture.reg_form.factor(architecture.reg);
+        let l2 = architecture.l2();
         let rate = self.rate(at);
         let before = match &self.shadow {
             Some(shadow) => shadow.before(at.step, &self.net, &self.optimizer)?,
@@ -337,17 +344,27 @@ impl Solver {
         let losses = Tensor::read_all(&unread.iter().collect::<Vec<_>>())?;
         unread.clear();
         let means: Vec<f64> = losses.iter().map(|rows| mean(rows)).collect();
-        for &loss in &means {
-            if !loss.is_finite() {
-                return Err(Error::Diverged {
-                    step: self.history.losses.len() + 1,
-                    loss,
-                    learning_rate: self.training.learning_rate,
-                });
-            }
-            self.history.losses.push(loss as f32);
-        }
+        means.iter().try_for_each(|&loss| self.note(loss))?;
         Ok(mean(&means))
+    }
+
+    /// Takes up the mean loss of a step.
+    pub(super) fn note(&mut self, loss: f64) -> Result<()> {
+        if !loss.is_finite() {
+            return Err(Error::Diverged {
+                step: self.history.losses.len() + 1,
+                loss,
+                learning_rate: self.training.learning_rate,
+            });
+        }
+        self.history.losses.push(loss as f32);
+        Ok(())
+    }
+
+    /// The mean loss of the steps from this one on.
+    pub(super) fn mean_loss(&self, first: usize) -> f64 {
+        let losses = &self.history.losses[first..];
+        losses.iter().copied().map(f64::from).sum::<f64>() / losses.len().max(1) as f64
     }
 }
 

@@ -6,6 +6,7 @@ use super::inputs::{Input, worst};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
@@ -41,6 +42,7 @@ pub static OP: Op = Op {
 /// # Errors
 /// [`Error::Shape`] when `x` is not real; [`Error::Device`] when the device fails.
 pub fn activation(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    let _span = span("activation");
     run(x, None, activation)
 }
 
@@ -49,6 +51,7 @@ pub fn activation(x: &Tensor, activation: Activation) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device fails.
 pub fn activation_backward(dout: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
+    let _span = span("activation_backward");
     if dout.shape() != y.shape() {
         return Err(Error::shape(
             NAME,

@@ -9,14 +9,15 @@ use crate::cpu::matmul::MatmulShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::Gpu;
+use crate::profile::span;
 use crate::reference::activation::Activation;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
 use crate::{cpu, recycled, reference};
 
-pub(crate) use gradient::affine_gradients_into;
 pub use gradient::{affine_gradients, affine_input_gradient};
+pub(crate) use gradient::{affine_gradients_into, grouped_input_gradient};
 
 const NAME: &str = "affine";
 
@@ -53,7 +54,22 @@ pub fn affine(
     bias: Option<&Tensor>,
     activation: Option<Activation>,
 ) -> Result<Tensor> {
-    run(x, w, bias, activation, None)
+    run(x, w, bias, activation, 1, None)
+}
+
+/// The layers of `groups` nets side by side: [`affine`] of the g-th D columns of `x` [N, groups·D], C columns of `w` [D, groups·C] and C
+/// numbers of `bias` [groups·C], for each g, in the g-th C columns of the result [N, groups·C].
+///
+/// # Errors
+/// As [`affine`].
+pub(crate) fn affine_grouped(
+    x: &Tensor,
+    w: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+    groups: usize,
+) -> Result<Tensor> {
+    run(x, w, bias, activation, groups, None)
 }
 
 /// Runs on the operands' device; `family` names the kernels, `None` leaves the choice to the device.
@@ -62,20 +78,23 @@ fn run(
     w: &Tensor,
     bias: Option<&Tensor>,
     activation: Option<Activation>,
+    groups: usize,
     family: Option<&str>,
 ) -> Result<Tensor> {
-    let shape @ [rows, columns, depth] = shape_of(x, w, bias)?;
+    let _span = span("affine");
+    let shape @ [rows, columns, depth] = shape_of(x, w, bias, groups)?;
+    let product = product([rows, columns, depth], groups);
     let storage = match (x.storage(), w.storage(), bias.map(Tensor::storage)) {
         (Storage::F64(x), Storage::F64(w), None) => {
-            Storage::F64(reference::affine::affine(x, w, None, shape, activation).into())
+            Storage::F64(reference::affine::affine_grouped(x, w, None, shape, activation, groups).into())
         }
-        (Storage::F64(x), Storage::F64(w), Some(Storage::F64(bias))) => {
-            Storage::F64(reference::affine::affine(x, w, Some(bias), shape, activation).into())
-        }
+        (Storage::F64(x), Storage::F64(w), Some(Storage::F64(bias))) => Storage::F64(
+            reference::affine::affine_grouped(x, w, Some(bias), shape, activation, groups).into(),
+        ),
         (Storage::F32(x), Storage::F32(w), bias @ (None | Some(Storage::F32(_)))) => {
             let bias = if let Some(Storage::F32(bias)) = bias { Some(&bias[..]) } else { None };
-            let mut out = recycled::numbers(rows * columns);
-            cpu::affine::affine(x, w, bias, &mut out, shape, activation);
+            let mut out = recycled::numbers(rows * groups * columns);
+            cpu::affine::affine(x, w, bias, &mut out, product, activation);
             Storage::F32(out.into())
         }
         (
@@ -86,14 +105,6 @@ fn run(
             let terms =
                 if let Some(Storage::Gpu(_, bias, _)) = bias { Terms::Columns(bias) } else { Terms::None };
             let finish = activation.map_or(Finish::Plain, Finish::Activation);
-            let product = MatmulShape {
-                batch: 1,
-                m: rows,
-                n: columns,
-                k: depth,
-                a_transposed: false,
-                b_transposed: false,
-            };
             let out =
                 record_with(gpu, family, x, w, product, &Epilogue { alpha: 1.0, terms, finish, side: None })?;
             Storage::Gpu(gpu.clone(), out, DType::Real)
@@ -103,20 +114,27 @@ fn run(
             return Err(wrong_dtypes(NAME, &operands, "real tensors"));
         }
     };
-    Ok(Tensor::from_storage(vec![rows, columns], storage))
+    Ok(Tensor::from_storage(vec![rows, groups * columns], storage))
 }
 
-/// Rows, columns and depth of operands that fit and share a device.
-fn shape_of(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<[usize; 3]> {
+/// `groups` products side by side.
+fn product(mnk: [usize; 3], groups: usize) -> MatmulShape {
+    MatmulShape { batch: groups, side_by_side: groups > 1, ..MatmulShape::of(mnk) }
+}
+
+/// Rows, and of each group columns and depth, of operands that fit and share a device.
+fn shape_of(x: &Tensor, w: &Tensor, bias: Option<&Tensor>, groups: usize) -> Result<[usize; 3]> {
     let refuse = |problem: String| {
         Err(Error::shape(NAME, problem, "pass x as [N, D], w as [D, C] and the bias as [C]"))
     };
-    let (&[rows, depth], &[w_rows, columns]) = (x.shape(), w.shape()) else {
+    let (&[rows, x_columns], &[depth, columns]) = (x.shape(), w.shape()) else {
         return refuse(format!("x is {:?} and w is {:?}", x.shape(), w.shape()));
     };
-    if depth != w_rows {
-        return refuse(format!("x has {depth} columns and w {w_rows} rows"));
+    if x_columns != groups * depth {
+        let groups = if groups > 1 { format!(" for each of {groups} groups") } else { String::new() };
+        return refuse(format!("x has {x_columns} columns and w {depth} rows{groups}"));
     }
+    let per_group = columns_of_groups(columns, groups)?;
     same_device(NAME, x, w)?;
     if let Some(bias) = bias {
         if bias.shape() != [columns] {
@@ -124,7 +142,16 @@ fn shape_of(x: &Tensor, w: &Tensor, bias: Option<&Tensor>) -> Result<[usize; 3]>
         }
         same_device(NAME, x, bias)?;
     }
-    Ok([rows, columns, depth])
+    Ok([rows, per_group, depth])
+}
+
+/// The columns of each of the groups that share `columns`.
+fn columns_of_groups(columns: usize, groups: usize) -> Result<usize> {
+    if groups == 0 || !columns.is_multiple_of(groups) {
+        let problem = format!("{columns} columns of {groups} groups");
+        return Err(Error::shape(NAME, problem, "pass as many columns for each group"));
+    }
+    Ok(columns / groups)
 }
 
 const FORMS: &[&str] = &[
@@ -140,11 +167,20 @@ const FORMS: &[&str] = &[
     "input_gradient_leaky_relu",
     "input_gradient_sigmoid",
     "input_gradient_tanh",
+    "grouped_relu",
+    "grouped_gradients",
+    "grouped_input_gradient_relu",
 ];
+
+/// What the forms of nets side by side begin with.
+const GROUPED: &str = "grouped_";
+
+/// Groups of the forms that have them.
+const GROUPS: usize = 3;
 
 /// What follows the sum is one function for all families, so one form of each kind has those that take a software adapter seconds to compile.
 fn families_of(gpu: &Gpu, form: &str) -> Vec<&'static str> {
-    let all = ["relu", "gradients", "input_gradient_relu"].contains(&form);
+    let all = ["relu", "gradients", "input_gradient_relu"].contains(&form.trim_start_matches(GROUPED));
     if all { families(gpu, form) } else { vec!["registers", "tiles"] }
 }
 
@@ -174,6 +210,7 @@ struct Layer {
     bias: Option<Input>,
     dz: Input,
     activation: Option<Activation>,
+    groups: usize,
     family: Option<String>,
 }
 
@@ -192,11 +229,14 @@ impl Layer {
         Ok(match self.kind {
             Kind::Forward => {
                 let bias = self.bias.as_ref().map(|bias| &bias.tensor);
-                vec![run(x, w, bias, self.activation, family)?]
+                vec![run(x, w, bias, self.activation, self.groups, family)?]
             }
-            Kind::Gradients => gradient::gradients(x, dz, family).map(|(dw, db)| vec![dw, db])?,
+            Kind::Gradients => {
+                gradient::gradients(x, dz, self.groups, family).map(|(dw, db)| vec![dw, db])?
+            }
             Kind::InputGradient => {
-                vec![gradient::input_gradient(dz, w, self.activation.map(|f| (x, f)), family)?]
+                let below = self.activation.map(|f| (x, f));
+                vec![gradient::input_gradient(dz, w, below, self.groups, family)?]
             }
         })
     }
@@ -206,15 +246,15 @@ impl Layer {
         match self.kind {
             Kind::Forward => {
                 let bias = self.bias.as_ref().map(|bias| bias.tracked.as_slice());
-                vec![reference::affine::affine(x, w, bias, shape, self.activation)]
+                vec![reference::affine::affine_grouped(x, w, bias, shape, self.activation, self.groups)]
             }
             Kind::Gradients => {
-                let (dw, db) = reference::affine::gradients(x, dz, shape);
+                let (dw, db) = reference::affine::gradients_grouped(x, dz, shape, self.groups);
                 vec![dw, db]
             }
             Kind::InputGradient => {
                 let below = self.activation.map(|f| (x.as_slice(), f));
-                vec![reference::affine::input_gradient(dz, w, below, shape)]
+                vec![reference::affine::input_gradient_grouped(dz, w, below, shape, self.groups)]
             }
         }
     }
@@ -223,6 +263,7 @@ impl Layer {
 fn layer(device: &Device, case: &Case) -> Result<Layer> {
     let &[rows, columns, depth] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let (form, family) = split_variant(&case.variant);
+    let (form, groups) = form.strip_prefix(GROUPED).map_or((form, 1), |form| (form, GROUPS));
     let (kind, activation) = match form.strip_prefix("input_gradient") {
         Some(activation) => (Kind::InputGradient, activation.trim_start_matches('_')),
         None if form == "gradients" => (Kind::Gradients, "bias"),
@@ -243,20 +284,20 @@ fn layer(device: &Device, case: &Case) -> Result<Layer> {
         Kind::Gradients => (level_column, level_column, level_column),
         Kind::InputGradient => (level_row, level_row, level_row),
     };
-    let mut x = rng::reals(&mut rng, rows * depth);
-    of_x(&mut x, depth);
+    let mut x = rng::reals(&mut rng, rows * groups * depth);
+    of_x(&mut x, groups * depth);
     if let (Kind::InputGradient, Some(f)) = (kind, activation) {
         // What the nonlinearity below may give.
         x.iter_mut().for_each(|x| *x = f64::from(f.value(*x) as f32));
     }
-    let x = Input::of(device, &[rows, depth], &x)?;
-    let w = Input::level(device, &mut rng, [depth, columns], of_w)?;
+    let x = Input::of(device, &[rows, groups * depth], &x)?;
+    let w = Input::level(device, &mut rng, [depth, groups * columns], of_w)?;
     let bias = match form {
         "relu_no_bias" => None,
-        _ => Some(Input::reals(device, &mut rng, &[columns])?),
+        _ => Some(Input::reals(device, &mut rng, &[groups * columns])?),
     };
-    let dz = Input::level(device, &mut rng, [rows, columns], of_dz)?;
-    Ok(Layer { kind, x, w, bias, dz, activation, family: family.map(str::to_owned) })
+    let dz = Input::level(device, &mut rng, [rows, groups * columns], of_dz)?;
+    Ok(Layer { kind, x, w, bias, dz, activation, groups, family: family.map(str::to_owned) })
 }
 
 fn check(device: &Device, case: &Case) -> Result<Worst> {

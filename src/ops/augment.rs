@@ -7,6 +7,7 @@ use super::inputs::worst_exact;
 use super::{Case, EXACT, Effort, Op, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::Worst;
@@ -47,6 +48,7 @@ pub static OP: Op = Op {
 /// [`Error::Shape`] when `x` is not real, not of rows of such images, or the shift is above [`MOST_SHIFT`]; [`Error::Device`] when the
 /// device fails.
 pub fn augment(x: &Tensor, given: &Augment) -> Result<Tensor> {
+    let _span = span("augment");
     let [rows, columns] = matrix(NAME, x)?;
     let [channels, height, width] = given.image;
     if channels * height * width != columns {

@@ -7,6 +7,7 @@ pub use self::table::OP;
 use super::features::{matrix, positive_epsilon, room, shaped};
 use super::wrong_dtypes;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::{cpu, reference};
 
@@ -67,6 +68,7 @@ pub fn batchnorm_train(
     epsilon: f64,
     running: Option<Running<'_>>,
 ) -> Result<Normalized> {
+    let _span = span("batchnorm_train");
     train(x, gamma, beta, epsilon, running, None)
 }
 
@@ -146,6 +148,7 @@ pub fn batchnorm_test(
     moments: &Tensor,
     epsilon: f64,
 ) -> Result<Tensor> {
+    let _span = span("batchnorm_test");
     test(x, gamma, beta, moments, epsilon, None)
 }
 
@@ -197,6 +200,7 @@ pub fn batchnorm_backward(
     gamma: &Tensor,
     form: Backward,
 ) -> Result<Gradients> {
+    let _span = span("batchnorm_backward");
     backward(dout, x, statistics, gamma, form, None)
 }
 
@@ -209,6 +213,7 @@ pub(crate) fn batchnorm_backward_into(
     form: Backward,
     into: [RealsMut<'_>; 2],
 ) -> Result<Tensor> {
+    let _span = span("batchnorm_backward");
     write(dout, x, statistics, gamma, form, into, None)
 }
 

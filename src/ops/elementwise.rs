@@ -6,6 +6,7 @@ use super::inputs::{Input, worst};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::reference::elementwise::Pair;
 use crate::rng;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
@@ -36,6 +37,7 @@ pub static OP: Op = Op {
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device fails.
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _span = span("elementwise add");
     pair(a, b, Pair::Add)
 }
 
@@ -44,6 +46,7 @@ pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// As [`add`].
 pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _span = span("elementwise mul");
     pair(a, b, Pair::Mul)
 }
 
@@ -52,6 +55,7 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// As [`add`].
 pub fn maxout(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let _span = span("elementwise maxout");
     pair(a, b, Pair::Maxout)
 }
 
@@ -60,6 +64,7 @@ pub fn maxout(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] when `x` is not real; [`Error::Device`] when the device fails.
 pub fn scale(alpha: f64, x: &Tensor) -> Result<Tensor> {
+    let _span = span("elementwise scale");
     let storage = match x.storage() {
         Storage::F64(x) => Storage::F64(reference::elementwise::scale(alpha, x).into()),
         Storage::F32(x) => Storage::F32(cpu::elementwise::scale(alpha as f32, x).into()),
@@ -82,6 +87,7 @@ pub fn axpy(alpha: f64, x: &Tensor, y: &mut Tensor) -> Result<()> {
 
 /// [`axpy`] where `y` is a part of a tensor, of as many elements as `x` and on its device.
 pub(crate) fn axpy_into(alpha: f64, x: &Tensor, y: RealsMut<'_>) -> Result<()> {
+    let _span = span("elementwise axpy");
     match (x.storage(), y) {
         (Storage::F64(x), RealsMut::F64(y)) => {
             y.copy_from_slice(&reference::elementwise::axpy(alpha, x, y));
@@ -101,6 +107,7 @@ pub(crate) fn axpy_into(alpha: f64, x: &Tensor, y: RealsMut<'_>) -> Result<()> {
 /// # Errors
 /// As [`add`].
 pub fn maxout_backward(dout: &Tensor, a: &Tensor, b: &Tensor) -> Result<(Tensor, Tensor)> {
+    let _span = span("elementwise maxout_backward");
     check_alike(a, b)?;
     check_alike(a, dout)?;
     let (da, db) = match (dout.storage(), a.storage(), b.storage()) {

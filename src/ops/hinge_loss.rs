@@ -1,9 +1,10 @@
 //! The multiclass support vector machine's loss and its gradient.
 
-use super::losses::{self, Loss, Losses};
+use super::losses::{self, Labelled, Loss, Losses};
 use super::{BOUNDED, Op, rowwise, variants_of};
 use crate::error::{Error, Result};
 use crate::gpu::Kernel;
+use crate::profile::span;
 use crate::tensor::Tensor;
 use crate::{cpu, reference};
 
@@ -18,7 +19,7 @@ pub static OP: Op = Op {
     summary: "Σ_{j≠y} max(0, sⱼ − s_y + Δ) of every row, and the gradient of the mean, in one pass",
     dimensions: &["rows", "classes"],
     tolerance: BOUNDED,
-    shaders: || rowwise::shaders(&KERNEL).collect(),
+    shaders: || KERNELS.iter().flat_map(rowwise::shaders).collect(),
     flops: |s| 5.0 * (s[0] * s[1]) as f64,
     bytes: |s| 8.0 * (s[0] * s[1]) as f64,
     variants: |device| variants_of(device, losses::LABELLED, rowwise::families),
@@ -32,14 +33,14 @@ pub static OP: Op = Op {
 static LOSS: Loss = Loss {
     op: &OP,
     labelled: true,
-    run: |scores, labels, weights, family| run(scores, labels, weights, DELTA, family),
-    define: |given, classes| {
+    run: |given, family| run(given, DELTA, family),
+    define: |given, layout| {
         let weights = given.weights.as_deref();
-        reference::hinge_loss::losses(&given.scores, &given.labels, classes, weights, DELTA)
+        reference::hinge_loss::losses(&given.scores, &given.labels, layout, weights, DELTA)
     },
 };
 
-static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/hinge_loss.wgsl"), true);
+static KERNELS: [Kernel; 2] = losses::gpu::labelled(NAME, include_str!("../../shaders/hinge_loss.wgsl"));
 
 /// Lᵢ = Σ_{j≠y} max(0, sⱼ − s_y + Δ), after Weston & Watkins, for each row of `scores` [N, C] with its label y in `labels` \[N\] (integers
 /// below C), and a sub-gradient of their mean: 1/N where a margin is above 0 (not where it is 0), and at y minus their number over N.
@@ -53,7 +54,7 @@ static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/hi
 /// [`Error::Shape`] when shapes, types or devices do not fit, a label on the host is no class, or Δ is not finite;
 /// [`Error::Device`] when the device fails.
 pub fn hinge_loss(scores: &Tensor, labels: &Tensor, delta: f64) -> Result<Losses> {
-    run(scores, labels, None, delta, None)
+    run(&Labelled { scores, labels, weights: None, groups: None }, delta, None)
 }
 
 /// [`hinge_loss`] with `weights` of the classes \[C\], numbers from 0 up: w_y multiplies the loss and the gradient of a row with label y, in
@@ -62,30 +63,39 @@ pub fn hinge_loss(scores: &Tensor, labels: &Tensor, delta: f64) -> Result<Losses
 /// # Errors
 /// As [`hinge_loss`].
 pub fn hinge_loss_weighted(scores: &Tensor, labels: &Tensor, weights: &Tensor, delta: f64) -> Result<Losses> {
-    run(scores, labels, Some(weights), delta, None)
+    run(&Labelled { scores, labels, weights: Some(weights), groups: None }, delta, None)
 }
 
-/// `family` names the kernels, `None` leaves the choice to the device.
-fn run(
+/// [`hinge_loss`] of `groups` nets that stand side by side, each as if alone: net g has columns g·C … (g+1)·C of `scores` [N, G·C], and all of them the
+/// `labels` \[N\] and, where there are any, the `weights` of the classes \[C\]. Losses are [N, G], and the gradient [N, G·C] is that of
+/// each net's own mean over N.
+///
+/// # Errors
+/// As [`hinge_loss`]; also when the groups do not divide the columns.
+pub fn hinge_loss_grouped(
     scores: &Tensor,
     labels: &Tensor,
     weights: Option<&Tensor>,
     delta: f64,
-    family: Option<&str>,
+    groups: usize,
 ) -> Result<Losses> {
+    run(&Labelled { scores, labels, weights, groups: Some(groups) }, delta, None)
+}
+
+/// `family` names the kernels, `None` leaves the choice to the device.
+fn run(given: &Labelled, delta: f64, family: Option<&str>) -> Result<Losses> {
+    let _span = span("hinge_loss");
     let narrow = delta as f32;
     if !narrow.is_finite() {
         return Err(Error::shape(NAME, format!("a margin Δ of {delta}"), "pass a finite number, such as 1"));
     }
     losses::of_labels(
         NAME,
-        scores,
-        labels,
-        weights,
-        |scores, labels, classes, weights| {
-            reference::hinge_loss::losses(scores, labels, classes, weights, delta)
+        given,
+        |scores, labels, layout, weights| {
+            reference::hinge_loss::losses(scores, labels, layout, weights, delta)
         },
-        |scores, labels, classes, weights| cpu::hinge_loss::losses(scores, labels, classes, weights, narrow),
-        |operands| losses::gpu::record(operands, family, &KERNEL, 1, narrow),
+        |scores, labels, layout, weights| cpu::hinge_loss::losses(scores, labels, layout, weights, narrow),
+        |operands| losses::gpu::record(operands, family, operands.kernel(&KERNELS), 1, narrow),
     )
 }

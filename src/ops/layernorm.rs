@@ -8,6 +8,7 @@ pub use super::batchnorm::{Gradients, Normalized};
 use super::features::{matrix, positive_epsilon, room, shaped};
 use super::wrong_dtypes;
 use crate::error::Result;
+use crate::profile::span;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::{cpu, reference};
 
@@ -23,6 +24,7 @@ const REALS: &str = "real tensors";
 /// [`Error::Shape`](crate::Error::Shape) when shapes, types or devices differ or ε is not above 0;
 /// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn layernorm(x: &Tensor, gamma: &Tensor, beta: &Tensor, epsilon: f64) -> Result<Normalized> {
+    let _span = span("layernorm");
     forward(x, gamma, beta, epsilon, None)
 }
 
@@ -72,6 +74,7 @@ pub fn layernorm_backward(
     statistics: &Tensor,
     gamma: &Tensor,
 ) -> Result<Gradients> {
+    let _span = span("layernorm_backward");
     backward(dout, x, statistics, gamma, None)
 }
 
@@ -83,6 +86,7 @@ pub(crate) fn layernorm_backward_into(
     gamma: &Tensor,
     into: [RealsMut<'_>; 2],
 ) -> Result<Tensor> {
+    let _span = span("layernorm_backward");
     write(dout, x, statistics, gamma, into, None)
 }
 

@@ -13,9 +13,9 @@ use crate::tolerance::{Tracked, Worst};
 /// The losses of a batch, and which way their mean goes down.
 #[derive(Debug, Clone)]
 pub struct Losses {
-    /// The loss of each row, \[N\].
+    /// The loss of each row, \[N\]; of G nets side by side [N, G].
     pub losses: Tensor,
-    /// The gradient of the mean of the losses in the scores, [N, C].
+    /// The gradient of the mean of the losses in the scores, in the scores' shape; of nets side by side each one's own mean.
     pub gradient: Tensor,
 }
 
@@ -34,19 +34,36 @@ pub(super) fn shape(op: &'static str, scores: &Tensor) -> Result<[usize; 2]> {
     }
 }
 
-/// The losses of `scores` [N, C] with `labels` \[N\] and, where there are any, `weights` of the classes \[C\], by the definition, the CPU path
-/// or the kernel.
+/// Scores with their labels.
+#[derive(Clone, Copy)]
+pub(super) struct Labelled<'a> {
+    /// [N, C], or [N, G·C].
+    pub scores: &'a Tensor,
+    /// \[N\].
+    pub labels: &'a Tensor,
+    /// Of the classes, \[C\].
+    pub weights: Option<&'a Tensor>,
+    /// How many nets' scores lie side by side; `None` where there is one, whose losses are a vector.
+    pub groups: Option<usize>,
+}
+
+/// The losses of labelled scores by the definition, the CPU path or the kernel. The first two take classes and groups.
 pub(super) fn of_labels(
     op: &'static str,
-    scores: &Tensor,
-    labels: &Tensor,
-    weights: Option<&Tensor>,
-    define: impl FnOnce(&[f64], &[u32], usize, Option<&[f64]>) -> Pair<f64>,
-    cpu: impl FnOnce(&[f32], &[u32], usize, Option<&[f32]>) -> Pair<f32>,
+    given: &Labelled,
+    define: impl FnOnce(&[f64], &[u32], [usize; 2], Option<&[f64]>) -> Pair<f64>,
+    cpu: impl FnOnce(&[f32], &[u32], [usize; 2], Option<&[f32]>) -> Pair<f32>,
     record: impl FnOnce(&gpu::Operands) -> Result<gpu::Results>,
 ) -> Result<Losses> {
-    let [rows, classes] = shape(op, scores)?;
+    let &Labelled { scores, labels, weights, groups } = given;
     let refuse = |problem: String, hint: &str| Err(Error::shape(op, problem, hint));
+    let [rows, columns] = shape(op, scores)?;
+    let nets = groups.unwrap_or(1);
+    if nets == 0 || !columns.is_multiple_of(nets) {
+        let problem = format!("scores of shape {:?} for {nets} groups", scores.shape());
+        return refuse(problem, "pass as many columns for each group: the scores of its classes");
+    }
+    let classes = columns / nets;
     if labels.shape() != [rows] {
         let problem = format!("scores of shape {:?}, labels of shape {:?}", scores.shape(), labels.shape());
         return refuse(problem, "pass one label for each row");
@@ -68,14 +85,14 @@ pub(super) fn of_labels(
     {
         return refuse(format!("label {label} with {classes} classes"), "labels run from 0 to classes − 1");
     }
-    match (scores.storage(), labels.storage()) {
+    let made = match (scores.storage(), labels.storage()) {
         (Storage::F64(scores), Storage::U32(labels, true)) => {
             let weights = match weights.map(Tensor::storage) {
                 None => None,
                 Some(Storage::F64(weights)) => Some(&weights[..]),
                 _ => return Err(wrong()),
             };
-            Ok(Losses::f64([rows, classes], define(scores, labels, classes, weights)))
+            f64(define(scores, labels, [classes, nets], weights))
         }
         (Storage::F32(scores), Storage::U32(labels, false)) => {
             let weights = match weights.map(Tensor::storage) {
@@ -83,7 +100,7 @@ pub(super) fn of_labels(
                 Some(Storage::F32(weights)) => Some(&weights[..]),
                 _ => return Err(wrong()),
             };
-            Ok(Losses::f32([rows, classes], cpu(scores, labels, classes, weights)))
+            f32(cpu(scores, labels, [classes, nets], weights))
         }
         (Storage::Gpu(gpu, scores, DType::Real), Storage::Gpu(_, labels, DType::U32)) => {
             let weights = match weights.map(Tensor::storage) {
@@ -91,34 +108,31 @@ pub(super) fn of_labels(
                 Some(Storage::Gpu(_, weights, DType::Real)) => Some(weights),
                 _ => return Err(wrong()),
             };
-            let shape = [rows, classes];
-            let operands = gpu::Operands { gpu, scores, truth: labels, weights, shape };
-            Ok(Losses::gpu(shape, gpu, record(&operands)?))
+            let shape = [rows * nets, classes];
+            record(&gpu::Operands { gpu, scores, truth: labels, weights, shape, groups: nets })?
         }
-        _ => Err(wrong()),
-    }
+        _ => return Err(wrong()),
+    };
+    let of_rows = [rows, nets];
+    Ok(Losses::of(&of_rows[..1 + usize::from(groups.is_some())], [rows, columns], made))
 }
 
 impl Losses {
-    pub(super) fn f64(shape: [usize; 2], (losses, gradient): Pair<f64>) -> Self {
-        Self::of(shape, Storage::F64(losses.into()), Storage::F64(gradient.into()))
-    }
-
-    pub(super) fn f32(shape: [usize; 2], (losses, gradient): Pair<f32>) -> Self {
-        Self::of(shape, Storage::F32(losses.into()), Storage::F32(gradient.into()))
-    }
-
-    pub(super) fn gpu(shape: [usize; 2], gpu: &crate::gpu::Gpu, [losses, gradient]: gpu::Results) -> Self {
-        let [losses, gradient] = [losses, gradient].map(|it| Storage::Gpu(gpu.clone(), it, DType::Real));
-        Self::of(shape, losses, gradient)
-    }
-
-    fn of([rows, columns]: [usize; 2], losses: Storage, gradient: Storage) -> Self {
+    /// Losses of some shape and the gradient in the scores [N, columns].
+    pub(super) fn of(losses: &[usize], scores: [usize; 2], [row, gradient]: [Storage; 2]) -> Self {
         Self {
-            losses: Tensor::from_storage(vec![rows], losses),
-            gradient: Tensor::from_storage(vec![rows, columns], gradient),
+            losses: Tensor::from_storage(losses.to_vec(), row),
+            gradient: Tensor::from_storage(scores.to_vec(), gradient),
         }
     }
+}
+
+pub(super) fn f64((losses, gradient): Pair<f64>) -> [Storage; 2] {
+    [Storage::F64(losses.into()), Storage::F64(gradient.into())]
+}
+
+pub(super) fn f32((losses, gradient): Pair<f32>) -> [Storage; 2] {
+    [Storage::F32(losses.into()), Storage::F32(gradient.into())]
 }
 
 /// One loss, as its check needs it.
@@ -127,24 +141,29 @@ pub(super) struct Loss {
     pub op: &'static Op,
     /// Whether the truth of a row is a label, not a target for each output.
     pub labelled: bool,
-    /// Runs a family of kernels on scores, their truth and the weights of classes.
-    pub run: fn(&Tensor, &Tensor, Option<&Tensor>, Option<&str>) -> Result<Losses>,
-    /// The definition over rows of so many columns.
-    pub define: fn(&Operands, usize) -> Pair<Tracked>,
+    /// Runs a family of kernels on scores and their truth, in the place of labels.
+    pub run: fn(&Labelled, Option<&str>) -> Result<Losses>,
+    /// The definition over rows of so many columns, in so many groups.
+    pub define: fn(&Operands, [usize; 2]) -> Pair<Tracked>,
 }
 
-/// Forms of the losses of labels: without and with weights of the classes.
-pub(super) const LABELLED: &[&str] = &["labels", WEIGHTED];
+/// Forms of the losses of labels: without and with weights of the classes, and with them for nets side by side.
+pub(super) const LABELLED: &[&str] = &["labels", WEIGHTED, GROUPED];
 
 const WEIGHTED: &str = "weighted";
+const GROUPED: &str = "grouped";
+
+/// Nets side by side in the form that has them.
+const GROUPS: usize = 3;
 
 /// Seeded scores with their truth: labels or targets.
 pub(super) struct Operands {
     pub scores: Vec<Tracked>,
     pub labels: Vec<u32>,
     pub targets: Vec<Tracked>,
-    /// Of the classes, in the form that has them.
+    /// Of the classes, in the forms that have them.
     pub weights: Option<Vec<Tracked>>,
+    groups: Option<usize>,
     scores_on_device: Tensor,
     truth_on_device: Tensor,
     weights_on_device: Option<Tensor>,
@@ -152,20 +171,29 @@ pub(super) struct Operands {
 
 impl Operands {
     fn run(&self, loss: &Loss, variant: &str) -> Result<Losses> {
-        let weights = self.weights_on_device.as_ref();
-        (loss.run)(&self.scores_on_device, &self.truth_on_device, weights, split_variant(variant).1)
+        let given = Labelled {
+            scores: &self.scores_on_device,
+            labels: &self.truth_on_device,
+            weights: self.weights_on_device.as_ref(),
+            groups: self.groups,
+        };
+        (loss.run)(&given, split_variant(variant).1)
     }
 }
 
 fn operands(loss: &Loss, device: &Device, case: &Case) -> Result<Operands> {
-    let shape = rowwise::shape_of(loss.op, case)?;
-    let [rows, columns] = shape;
+    let [rows, columns] = rowwise::shape_of(loss.op, case)?;
+    let form = split_variant(&case.variant).0;
+    let groups = (form == GROUPED).then_some(GROUPS);
+    // About as many rows in all, so that times compare.
+    let (rows, nets) = (rows / groups.unwrap_or(1), groups.unwrap_or(1));
+    let shape = [rows, nets * columns];
     let mut rng = rng::seeded(case.seed);
-    let scores = Input::of(device, &shape, &rowwise::scores(&mut rng, shape))?;
+    let scores = Input::of(device, &shape, &rowwise::scores(&mut rng, [rows * nets, columns]))?;
     let labels = rng::integers(&mut rng, rows, columns as u32);
     let targets = Input::reals(device, &mut rng, &shape)?;
-    let weights = match split_variant(&case.variant).0 {
-        WEIGHTED => Some(Input::between(device, &mut rng, &[columns], 0.0, 4.0)?),
+    let weights = match form {
+        WEIGHTED | GROUPED => Some(Input::between(device, &mut rng, &[columns], 0.0, 4.0)?),
         _ => None,
     };
     let truth = if loss.labelled { Tensor::from_u32(device, &[rows], &labels)? } else { targets.tensor };
@@ -173,6 +201,7 @@ fn operands(loss: &Loss, device: &Device, case: &Case) -> Result<Operands> {
         scores: scores.tracked,
         labels,
         targets: targets.tracked,
+        groups,
         weights: weights.as_ref().map(|weights| weights.tracked.clone()),
         scores_on_device: scores.tensor,
         truth_on_device: truth,
@@ -190,7 +219,7 @@ pub(super) fn workload(loss: &'static Loss, device: &Device, case: &Case) -> Res
 pub(super) fn check(loss: &Loss, device: &Device, case: &Case) -> Result<Worst> {
     let operands = operands(loss, device, case)?;
     let got = operands.run(loss, &case.variant)?;
-    let (losses, gradient) = (loss.define)(&operands, case.shape[1]);
+    let (losses, gradient) = (loss.define)(&operands, [case.shape[1], operands.groups.unwrap_or(1)]);
     worst(&[(&got.losses, losses), (&got.gradient, gradient)])
 }
 

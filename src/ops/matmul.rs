@@ -7,6 +7,7 @@ use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, 
 use crate::cpu::matmul::MatmulShape;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Real, Tracked, Worst, compare};
@@ -52,6 +53,7 @@ pub struct Transposed {
 /// # Errors
 /// [`Error::Shape`] when shapes do not fit or devices differ; [`Error::Device`] when the device fails.
 pub fn matmul(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<Tensor> {
+    let _span = span("matmul");
     let (shape, out) = shapes_of(a, b, transposed)?;
     same_device(NAME, a, b)?;
     run(a, b, shape, None).map(|storage| Tensor::from_storage(out, storage))
@@ -99,12 +101,13 @@ fn shapes_of(a: &Tensor, b: &Tensor, transposed: Transposed) -> Result<(MatmulSh
         k,
         a_transposed: transposed.a,
         b_transposed: transposed.b,
+        side_by_side: false,
     };
     Ok((shape, batch.into_iter().chain([m, n]).collect()))
 }
 
 fn define<T: Real>(a: &[T], b: &[T], shape: MatmulShape) -> Vec<T> {
-    let MatmulShape { batch, m, n, k, a_transposed, b_transposed } = shape;
+    let MatmulShape { batch, m, n, k, a_transposed, b_transposed, .. } = shape;
     (0..batch)
         .flat_map(|i| {
             let (a, b) = (&a[i * m * k..][..m * k], &b[i * k * n..][..k * n]);

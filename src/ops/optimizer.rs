@@ -8,6 +8,7 @@ use super::{
 };
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, RealsMut, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
@@ -62,27 +63,136 @@ pub(crate) fn update_all(
     gradient: &Tensor,
     state: &mut [&mut Tensor],
 ) -> Result<()> {
-    check_operands(rule, w, gradient, state)?;
-    check_numbers(rule, step, w.len())?;
+    move_all(std::slice::from_ref(rule), std::slice::from_ref(step), None, w, gradient, state)
+}
+
+/// Moves the parameters of several groups, such as nets that stand side by side in one tensor, each by its own rule and step: [`update`] of
+/// each group's elements, in one sweep and on an adapter by one launch. The rules are of one kind, and all steps shrink the same elements;
+/// their numbers may differ. No element's value touches another's.
+///
+/// # Errors
+/// As [`update`]; also when there is not a rule and a step for every group, when they differ in more than their numbers, and for owners of
+/// other elements or another device.
+pub fn update_grouped(
+    rules: &[Rule],
+    steps: &[Step],
+    owners: &mut Owners,
+    w: &mut Tensor,
+    gradient: &Tensor,
+    state: &mut [&mut Tensor],
+) -> Result<()> {
+    let refuse = |problem: String, hint: &str| Err(Error::shape(NAME, problem, hint));
+    if [rules.len(), steps.len()] != [owners.groups; 2] {
+        let problem = format!("{} rules and {} steps for {} groups", rules.len(), steps.len(), owners.groups);
+        return refuse(problem, "pass one of each for every group");
+    }
+    let kind = std::mem::discriminant(&rules[0]);
+    if let Some(other) = rules.iter().find(|rule| std::mem::discriminant(*rule) != kind) {
+        let problem = format!("{:?} and {other:?} in one step", rules[0]);
+        return refuse(problem, "pass rules of one kind; their numbers may differ");
+    }
+    if let Some(other) = steps.iter().find(|step| step.regularized != steps[0].regularized) {
+        let problem = format!("{} and {} regularized elements", steps[0].regularized, other.regularized);
+        return refuse(problem, "pass the same number for every group: those of all groups together");
+    }
+    if owners.elements != w.len() {
+        let problem = format!("owners of {} elements for {}", owners.elements, w.len());
+        return refuse(problem, "pass the owners made for these parameters");
+    }
+    move_all(rules, steps, Some(owners), w, gradient, state)
+}
+
+/// The group that each parameter belongs to, for [`update_grouped`]: made once, used in every step.
+#[derive(Debug)]
+pub struct Owners {
+    elements: usize,
+    groups: usize,
+    place: Place,
+}
+
+/// The owners as an executor wants them.
+#[derive(Debug)]
+enum Place {
+    Reference(Vec<u32>),
+    Cpu(Vec<cpu::optimizer::Run>),
+    Gpu(gpu::Owners),
+}
+
+impl Owners {
+    /// Element i belongs to the group `owners[i]`, counted from 0, of `groups`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] without any group, or for an owner that is none of them; [`Error::Device`] when the device fails.
+    pub fn new(device: &Device, owners: &[u32], groups: usize) -> Result<Self> {
+        if let Some(owner) = owners.iter().find(|owner| **owner as usize >= groups) {
+            let problem = format!("an element of group {owner} with {groups} groups");
+            return Err(Error::shape(NAME, problem, "groups count from 0"));
+        }
+        if groups == 0 {
+            return Err(Error::shape(NAME, "owners in 0 groups", "pass at least one group"));
+        }
+        let place = match device {
+            Device::Reference => Place::Reference(owners.to_vec()),
+            Device::Cpu => Place::Cpu(cpu::optimizer::runs(owners)),
+            Device::Gpu(gpu) => Place::Gpu(gpu::Owners::new(gpu, owners, groups)?),
+        };
+        Ok(Self { elements: owners.len(), groups, place })
+    }
+}
+
+/// A step of every group; without owners there is one.
+fn move_all(
+    rules: &[Rule],
+    steps: &[Step],
+    owners: Option<&mut Owners>,
+    w: &mut Tensor,
+    gradient: &Tensor,
+    state: &mut [&mut Tensor],
+) -> Result<()> {
+    let _span = span("optimizer");
+    for (rule, step) in rules.iter().zip(steps) {
+        check_operands(rule, w, gradient, state)?;
+        check_numbers(rule, step, w.len())?;
+    }
+    let place = owners.map(|owners| &mut owners.place);
+    let strange =
+        || Err(Error::shape(NAME, "owners on another device", "make them on the parameters' device"));
     let w = w.reals_mut(NAME)?;
     let state = state.iter_mut().map(|state| state.reals_mut(NAME)).collect::<Result<Vec<_>>>()?;
     match (w, gradient.storage()) {
         (RealsMut::F64(w), Storage::F64(gradient)) => {
             let of = |state| if let RealsMut::F64(state) = state { Some(state) } else { None };
             let mut state: Vec<_> = state.into_iter().filter_map(of).collect();
-            reference::optimizer::update(rule, step, w, gradient, &mut state);
+            match place {
+                None => reference::optimizer::update(&rules[0], &steps[0], w, gradient, &mut state),
+                Some(Place::Reference(owners)) => {
+                    reference::optimizer::update_grouped(rules, steps, owners, w, gradient, &mut state);
+                }
+                Some(_) => return strange(),
+            }
             Ok(())
         }
         (RealsMut::F32(w), Storage::F32(gradient)) => {
             let of = |state| if let RealsMut::F32(state) = state { Some(state) } else { None };
             let mut state: Vec<_> = state.into_iter().filter_map(of).collect();
-            cpu::optimizer::update(rule, step, w, gradient, &mut state);
+            match place {
+                None => cpu::optimizer::update(&rules[0], &steps[0], w, gradient, &mut state),
+                Some(Place::Cpu(runs)) => {
+                    cpu::optimizer::update_grouped(rules, steps, runs, w, gradient, &mut state);
+                }
+                Some(_) => return strange(),
+            }
             Ok(())
         }
         (RealsMut::Gpu(gpu, w), Storage::Gpu(_, gradient, DType::Real)) => {
             let of = |state| if let RealsMut::Gpu(_, state) = state { Some(state) } else { None };
             let state: Vec<_> = state.into_iter().filter_map(of).collect();
-            gpu::record(gpu, rule, step, [&w, gradient], &state.iter().collect::<Vec<_>>())
+            let owners = match place {
+                None => None,
+                Some(Place::Gpu(owners)) if owners.on(gpu) => Some(owners),
+                Some(_) => return strange(),
+            };
+            gpu::record(gpu, rules, steps, owners, [&w, gradient], &state.iter().collect::<Vec<_>>())
         }
         _ => Err(wrong_dtypes(NAME, &[gradient], "real tensors")),
     }
@@ -149,22 +259,46 @@ fn check_numbers(rule: &Rule, step: &Step, elements: usize) -> Result<()> {
     Ok(())
 }
 
-const FORMS: &[&str] =
-    &["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adam_uncorrected", "adamw"];
+const FORMS: &[&str] = &[
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adagrad",
+    "rmsprop",
+    "adam",
+    "adam_uncorrected",
+    "adamw",
+    "sgd_grouped",
+    "momentum_grouped",
+    "nesterov_grouped",
+    "adagrad_grouped",
+    "rmsprop_grouped",
+    "adam_grouped",
+    "adam_uncorrected_grouped",
+    "adamw_grouped",
+];
 
-fn rule(case: &Case) -> Result<Rule> {
-    let (beta1, beta2, epsilon) = (0.9, 0.999, 1e-8);
-    Ok(match split_variant(&case.variant).0 {
-        "sgd" => Rule::Sgd,
-        "momentum" => Rule::Momentum { momentum: 0.9 },
-        "nesterov" => Rule::Nesterov { momentum: 0.9 },
-        "adagrad" => Rule::Adagrad { epsilon: 1e-7 },
-        "rmsprop" => Rule::RmsProp { decay: 0.99, epsilon },
-        "adam" => Rule::Adam { beta1, beta2, epsilon, corrected: true },
-        "adam_uncorrected" => Rule::Adam { beta1, beta2, epsilon, corrected: false },
-        "adamw" => Rule::AdamW { beta1, beta2, epsilon, weight_decay: 0.1 },
-        _ => return Err(wrong_case(&OP, case)),
-    })
+/// The rules of a case's groups, of which a plain form has one.
+fn rules(case: &Case) -> Result<Vec<Rule>> {
+    let form = split_variant(&case.variant).0;
+    let (name, groups) = form.strip_suffix("_grouped").map_or((form, 1), |name| (name, 3));
+    let epsilon = 1e-8;
+    // Far enough apart that a group with another's numbers is found out.
+    let rules = [0.9, 0.8, 0.5].map(|share| {
+        let (beta1, beta2) = (share, 0.99 + share / 100.0);
+        Some(match name {
+            "sgd" => Rule::Sgd,
+            "momentum" => Rule::Momentum { momentum: share },
+            "nesterov" => Rule::Nesterov { momentum: share },
+            "adagrad" => Rule::Adagrad { epsilon: 1e-7 },
+            "rmsprop" => Rule::RmsProp { decay: 0.9 + share / 10.0, epsilon },
+            "adam" => Rule::Adam { beta1, beta2, epsilon, corrected: true },
+            "adam_uncorrected" => Rule::Adam { beta1, beta2, epsilon, corrected: false },
+            "adamw" => Rule::AdamW { beta1, beta2, epsilon, weight_decay: share / 9.0 },
+            _ => return None,
+        })
+    });
+    rules.into_iter().take(groups).collect::<Option<_>>().ok_or_else(|| wrong_case(&OP, case))
 }
 
 fn shapes(effort: Effort) -> Vec<Vec<usize>> {
@@ -175,43 +309,78 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
     shapes
 }
 
-/// Parameters, gradients and two tensors of state, with the step: the first one from zero state, or the seventh.
-fn operands(device: &Device, case: &Case) -> Result<([Input; 4], Step)> {
-    let &[n] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
-    let rule = rule(case)?;
-    let mut rng = rng::seeded(case.seed);
-    let count = if (case.seed as usize ^ n).is_multiple_of(2) { 1 } else { 7 };
-    let mut state = || match (count, rule) {
-        (1, _) => Input::of(device, &[n], &vec![0.0; n]),
-        // v has a sign; sums of squares have none.
-        (_, Rule::Momentum { .. } | Rule::Nesterov { .. }) => Input::reals(device, &mut rng, &[n]),
-        _ => Input::between(device, &mut rng, &[n], 0.0, 1.0),
-    };
-    let (first, second) = (state()?, state()?);
-    let (w, gradient) = (Input::reals(device, &mut rng, &[n])?, Input::reals(device, &mut rng, &[n])?);
-    // Penalties end inside a vector.
-    let step = Step { learning_rate: 0.01, l2: 0.3, regularized: n * 2 / 3, count };
-    Ok(([w, gradient, first, second], step))
+/// Parameters, gradients and two tensors of state, with the rules and steps of the groups: the first step from zero state, or the seventh.
+struct Operands {
+    w: Input,
+    gradient: Input,
+    state: [Input; 2],
+    rules: Vec<Rule>,
+    steps: Vec<Step>,
+    /// Each element's group.
+    owners: Vec<u32>,
+    on_device: Owners,
+}
+
+impl Operands {
+    fn new(device: &Device, case: &Case) -> Result<Self> {
+        let &[n] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
+        let rules = rules(case)?;
+        let mut rng = rng::seeded(case.seed);
+        let count = if (case.seed as usize ^ n).is_multiple_of(2) { 1 } else { 7 };
+        let mut state = || match (count, rules[0]) {
+            (1, _) => Input::of(device, &[n], &vec![0.0; n]),
+            // v has a sign; sums of squares have none.
+            (_, Rule::Momentum { .. } | Rule::Nesterov { .. }) => Input::reals(device, &mut rng, &[n]),
+            _ => Input::between(device, &mut rng, &[n], 0.0, 1.0),
+        };
+        let state = [state()?, state()?];
+        let (w, gradient) = (Input::reals(device, &mut rng, &[n])?, Input::reals(device, &mut rng, &[n])?);
+        // Penalties end inside a vector.
+        let step = |learning_rate, l2, count| Step { learning_rate, l2, regularized: n * 2 / 3, count };
+        let steps = [step(0.01, 0.3, count), step(0.1, 0.0, count + 1), step(0.003, 0.7, 40)];
+        // Runs that end inside vectors, and runs of many vectors.
+        let owners: Vec<u32> =
+            (0..n).map(|i| [0, 1, 1, 2, 1][i / 7 % 5 * usize::from(i % 1024 < 512)]).collect();
+        let owners = if rules.len() == 1 { vec![0; n] } else { owners };
+        let on_device = Owners::new(device, &owners, rules.len())?;
+        let steps = steps[..rules.len()].to_vec();
+        Ok(Self { w, gradient, state, rules, steps, owners, on_device })
+    }
+}
+
+/// The step of a case's form.
+fn run(
+    rules: &[Rule],
+    steps: &[Step],
+    owners: &mut Owners,
+    w: &mut Tensor,
+    gradient: &Tensor,
+    state: &mut [Tensor],
+) -> Result<()> {
+    match (rules, steps) {
+        ([rule], [step]) => update(rule, step, w, gradient, state),
+        _ => update_grouped(rules, steps, owners, w, gradient, &mut state.iter_mut().collect::<Vec<_>>()),
+    }
 }
 
 fn workload(device: &Device, case: &Case) -> Result<Workload> {
-    let ([w, gradient, first, second], step) = operands(device, case)?;
-    let rule = rule(case)?;
-    let (mut w, gradient) = (w.tensor, gradient.tensor);
-    let mut state = [first.tensor, second.tensor];
-    Ok(Box::new(move || update(&rule, &step, &mut w, &gradient, &mut state[..rule.states()])))
+    let Operands { w, gradient, state, rules, steps, mut on_device, .. } = Operands::new(device, case)?;
+    let (mut w, mut state, gradient) = (w.tensor, state.map(|state| state.tensor), gradient.tensor);
+    let states = rules[0].states();
+    Ok(Box::new(move || run(&rules, &steps, &mut on_device, &mut w, &gradient, &mut state[..states])))
 }
 
 fn check(device: &Device, case: &Case) -> Result<Worst> {
-    let ([w, gradient, first, second], step) = operands(device, case)?;
-    let rule = rule(case)?;
+    let Operands { w, gradient, state: [first, second], rules, steps, owners, mut on_device } =
+        Operands::new(device, case)?;
+    let states = rules[0].states();
     let mut got = [w.tensor, first.tensor, second.tensor];
     let [got_w, got_state @ ..] = &mut got;
-    update(&rule, &step, got_w, &gradient.tensor, &mut got_state[..rule.states()])?;
+    run(&rules, &steps, &mut on_device, got_w, &gradient.tensor, &mut got_state[..states])?;
     let mut want: [Vec<Tracked>; 3] = [w.tracked, first.tracked, second.tracked];
     let [want_w, want_state @ ..] = &mut want;
-    let mut want_state: Vec<_> = want_state.iter_mut().take(rule.states()).map(Vec::as_mut_slice).collect();
-    reference::optimizer::update(&rule, &step, want_w, &gradient.tracked, &mut want_state);
-    let outputs: Vec<_> = got.iter().zip(want).take(1 + rule.states()).collect();
+    let mut want_state: Vec<_> = want_state.iter_mut().take(states).map(Vec::as_mut_slice).collect();
+    reference::optimizer::update_grouped(&rules, &steps, &owners, want_w, &gradient.tracked, &mut want_state);
+    let outputs: Vec<_> = got.iter().zip(want).take(1 + states).collect();
     worst(&outputs)
 }

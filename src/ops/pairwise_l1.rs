@@ -5,6 +5,7 @@ pub(crate) mod gpu;
 use super::pairs::{self, Pairs, widen};
 use super::{Op, same_device, variants_of, wrong_dtypes};
 use crate::error::Result;
+use crate::profile::span;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::{cpu, reference};
 
@@ -42,6 +43,7 @@ static PAIRS: Pairs = Pairs {
 /// [`Error::Shape`](crate::Error::Shape) when shapes or types do not fit or devices differ;
 /// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn pairwise_l1(queries: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    let _span = span("pairwise_l1");
     run(queries, rows, None)
 }
 

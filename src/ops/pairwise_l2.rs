@@ -5,6 +5,7 @@ pub(crate) mod gpu;
 use super::pairs::{self, Pairs, widen};
 use super::{Op, same_device, variants_of, wrong_dtypes};
 use crate::error::Result;
+use crate::profile::span;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::{cpu, reference};
 
@@ -60,6 +61,7 @@ pub enum Form {
 /// [`Error::Shape`](crate::Error::Shape) when shapes or types do not fit or devices differ;
 /// [`Error::Device`](crate::Error::Device) when the device fails.
 pub fn pairwise_l2(queries: &Tensor, rows: &Tensor, form: Form) -> Result<Tensor> {
+    let _span = span("pairwise_l2");
     run(queries, rows, form, None)
 }
 

@@ -6,6 +6,7 @@ use super::inputs::{Input, level_column, level_row, worst, worst_exact};
 use super::{Case, Effort, Op, rowwise, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::Worst;
@@ -49,6 +50,7 @@ enum Kind {
 /// # Errors
 /// [`Error::Shape`] when `x` is no real matrix; [`Error::Device`] when the device fails.
 pub fn sum(x: &Tensor, axis: Axis) -> Result<Tensor> {
+    let _span = span("reduce sum");
     run(x, axis, Kind::Sum, None).map(|(sum, _)| sum)
 }
 
@@ -58,6 +60,7 @@ pub fn sum(x: &Tensor, axis: Axis) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] when `x` is no real matrix, or a line is empty; [`Error::Device`] when the device fails.
 pub fn max(x: &Tensor, axis: Axis) -> Result<Tensor> {
+    let _span = span("reduce max");
     run(x, axis, Kind::Max, None).map(|(max, _)| max)
 }
 
@@ -67,6 +70,7 @@ pub fn max(x: &Tensor, axis: Axis) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] when `x` is no real matrix, or a line is empty; [`Error::Device`] when the device fails.
 pub fn argmax(x: &Tensor, axis: Axis) -> Result<Tensor> {
+    let _span = span("reduce argmax");
     run(x, axis, Kind::Argmax, None).map(|(at, _)| at)
 }
 
@@ -76,6 +80,7 @@ pub fn argmax(x: &Tensor, axis: Axis) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] when `x` is no real matrix, or a line is empty; [`Error::Device`] when the device fails.
 pub fn moments(x: &Tensor, axis: Axis) -> Result<(Tensor, Tensor)> {
+    let _span = span("reduce moments");
     let (mean, Some(variance)) = run(x, axis, Kind::Moments, None)? else { unreachable!("moments are two") };
     Ok((mean, variance))
 }

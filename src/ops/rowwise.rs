@@ -19,7 +19,7 @@ pub(super) enum Family {
 }
 
 /// Rows up to this many elements leave most of a workgroup idle.
-const SHORT: usize = 64;
+pub(super) const SHORT: usize = 64;
 /// Rows from this many elements on occupy the largest workgroup: a vector for each invocation.
 const LONG: usize = 4 * WORKGROUP_INVOCATIONS as usize;
 

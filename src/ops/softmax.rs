@@ -6,6 +6,7 @@ use super::inputs::{Input, worst};
 use super::{BOUNDED, Case, Op, rowwise, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::Worst;
@@ -22,7 +23,7 @@ pub static OP: Op = Op {
     shaders: gpu::shaders,
     flops: |s| 5.0 * (s[0] * s[1]) as f64,
     bytes: |s| 8.0 * (s[0] * s[1]) as f64,
-    variants: |device| variants_of(device, &["forward", "backward"], rowwise::families),
+    variants: |device| variants_of(device, &["forward", "backward"], gpu::families),
     shapes: rowwise::shapes,
     fit: |_| {},
     timed: &[&[4096, 1024], &[50_000, 10]],
@@ -43,6 +44,7 @@ pub static OP: Op = Op {
 /// # Errors
 /// [`Error::Shape`] when `scores` is no real matrix; [`Error::Device`] when the device fails.
 pub fn softmax(scores: &Tensor) -> Result<Tensor> {
+    let _span = span("softmax");
     run(scores, None, None)
 }
 
@@ -51,6 +53,7 @@ pub fn softmax(scores: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices differ; [`Error::Device`] when the device fails.
 pub fn softmax_backward(dout: &Tensor, probabilities: &Tensor) -> Result<Tensor> {
+    let _span = span("softmax_backward");
     if dout.shape() != probabilities.shape() {
         return Err(Error::shape(
             NAME,

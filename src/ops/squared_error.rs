@@ -4,6 +4,7 @@ use super::losses::{self, Loss, Losses};
 use super::{BOUNDED, Op, rowwise, same_device, variants_of, wrong_dtypes};
 use crate::error::{Error, Result};
 use crate::gpu::Kernel;
+use crate::profile::span;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::{cpu, reference};
 
@@ -29,11 +30,11 @@ pub static OP: Op = Op {
 static LOSS: Loss = Loss {
     op: &OP,
     labelled: false,
-    run: |outputs, targets, _, family| run(outputs, targets, family),
-    define: |given, columns| reference::squared_error::losses(&given.scores, &given.targets, columns),
+    run: |given, family| run(given.scores, given.labels, family),
+    define: |given, [columns, _]| reference::squared_error::losses(&given.scores, &given.targets, columns),
 };
 
-static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/squared_error.wgsl"), false);
+static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/squared_error.wgsl"));
 
 /// Lᵢ = Σⱼ (fⱼ − yⱼ)² for each row f of `outputs` [N, C] and y of `targets` [N, C], and the gradient of their mean, 2(f − y) / N.
 ///
@@ -42,6 +43,7 @@ static KERNEL: Kernel = losses::gpu::kernel(NAME, include_str!("../../shaders/sq
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices do not fit; [`Error::Device`] when the device fails.
 pub fn squared_error(outputs: &Tensor, targets: &Tensor) -> Result<Losses> {
+    let _span = span("squared_error");
     run(outputs, targets, None)
 }
 
@@ -56,17 +58,18 @@ fn run(outputs: &Tensor, targets: &Tensor, family: Option<&str>) -> Result<Losse
         ));
     }
     same_device(NAME, outputs, targets)?;
-    match (outputs.storage(), targets.storage()) {
+    let made = match (outputs.storage(), targets.storage()) {
         (Storage::F64(outputs), Storage::F64(targets)) => {
-            Ok(Losses::f64(shape, reference::squared_error::losses(outputs, targets, shape[1])))
+            losses::f64(reference::squared_error::losses(outputs, targets, shape[1]))
         }
         (Storage::F32(outputs), Storage::F32(targets)) => {
-            Ok(Losses::f32(shape, cpu::squared_error::losses(outputs, targets, shape[1])))
+            losses::f32(cpu::squared_error::losses(outputs, targets, shape[1]))
         }
         (Storage::Gpu(gpu, scores, DType::Real), Storage::Gpu(_, truth, DType::Real)) => {
-            let operands = losses::gpu::Operands { gpu, scores, truth, weights: None, shape };
-            Ok(Losses::gpu(shape, gpu, losses::gpu::record(&operands, family, &KERNEL, 1, 0.0)?))
+            let operands = losses::gpu::Operands { gpu, scores, truth, weights: None, shape, groups: 1 };
+            losses::gpu::record(&operands, family, &KERNEL, 1, 0.0)?
         }
-        _ => Err(wrong_dtypes(NAME, &[outputs, targets], "real tensors")),
-    }
+        _ => return Err(wrong_dtypes(NAME, &[outputs, targets], "real tensors")),
+    };
+    Ok(Losses::of(&shape[..1], shape, made))
 }

@@ -10,6 +10,7 @@ use super::take::{Positions, take};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Tracked, Worst};
@@ -53,6 +54,7 @@ pub fn standardize(
     scale: &Tensor,
     rows: Option<&Positions<'_>>,
 ) -> Result<Tensor> {
+    let _span = span("standardize");
     run(x, shift, scale, rows, None)
 }
 
@@ -67,6 +69,7 @@ pub fn standardize_batch(
     scale: &Tensor,
     rows: &Positions<'_>,
 ) -> Result<(Tensor, Tensor)> {
+    let _span = span("standardize");
     batch(x, labels, shift, scale, rows, None)
 }
 

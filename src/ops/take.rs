@@ -8,6 +8,7 @@ use super::inputs::worst_exact;
 use super::{Case, EXACT, Effort, Op, same_device, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::Worst;
@@ -72,6 +73,7 @@ impl Positions<'_> {
 /// # Errors
 /// [`Error::Shape`] when shapes, types, devices or positions do not fit; [`Error::Device`] when the device fails.
 pub fn take(x: &Tensor, positions: &Positions<'_>) -> Result<Tensor> {
+    let _span = span("take");
     let &[elements] = x.shape() else {
         return Err(Error::shape(NAME, format!("a tensor of shape {:?}", x.shape()), "pass a vector"));
     };

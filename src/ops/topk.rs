@@ -7,6 +7,7 @@ use super::{Case, EXACT, Effort, Op, split_variant, variants_of, wrong_case, wro
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::order::{self, Ordered};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Worst, compare_exact};
@@ -51,6 +52,7 @@ pub struct TopK {
 /// [`Error::Shape`] when k is 0 or exceeds C, or the tensor is no matrix of numbers; [`Error::Device`] when the device
 /// fails.
 pub fn topk(matrix: &Tensor, k: usize) -> Result<TopK> {
+    let _span = span("topk");
     run(matrix, k, None)
 }
 

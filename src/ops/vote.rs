@@ -5,6 +5,7 @@ mod gpu;
 use super::{Case, EXACT, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::profile::span;
 use crate::rng;
 use crate::tensor::{DType, Storage, Tensor};
 use crate::tolerance::{Worst, compare_exact};
@@ -44,6 +45,7 @@ pub static OP: Op = Op {
 /// [`Error::Shape`] when shapes, types or devices do not fit, or a label on the host is not below `classes`;
 /// [`Error::Device`] when the device fails.
 pub fn vote(labels: &Tensor, weights: Option<&Tensor>, classes: usize) -> Result<Tensor> {
+    let _span = span("vote");
     run(labels, weights, classes, None)
 }
 

@@ -9,17 +9,19 @@ use crate::tolerance::Real;
 /// Never −log p_y: p underflows where the loss is large. A row with a NaN has a NaN loss and gradient.
 ///
 /// With `weights` of the classes, w_y multiplies loss and gradient of a row; the mean stays one over N rows.
+///
+/// Where nets stand side by side, `groups` rows in succession have one label, and each net's mean is over its own N rows.
 pub fn losses<T: Real>(
     scores: &[T],
     labels: &[u32],
-    classes: usize,
+    [classes, groups]: [usize; 2],
     weights: Option<&[T]>,
 ) -> (Vec<T>, Vec<T>) {
     let n = T::from(labels.len() as f64);
-    let mut losses = Vec::with_capacity(labels.len());
+    let mut losses = Vec::with_capacity(labels.len() * groups);
     let mut gradient = Vec::with_capacity(scores.len());
-    for (scores, &label) in scores.chunks_exact(classes).zip(labels) {
-        let label = label as usize;
+    for (row, scores) in scores.chunks_exact(classes).enumerate() {
+        let label = labels[row / groups] as usize;
         let largest = scores.iter().fold(scores[0], |max, &s| max.max(s));
         let (row, total) = exponentials(scores);
         let weighted = |value: T| weights.map_or(value, |weights| value * weights[label]);

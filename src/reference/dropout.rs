@@ -72,3 +72,16 @@ pub fn dropout<T: Real>(x: &[T], dropout: &Dropout) -> Vec<T> {
     let each = x.iter().enumerate();
     each.map(|(i, &x)| x * T::from(if bits(words, i as u32) >= threshold { scale } else { 0.0 })).collect()
 }
+
+/// [`dropout`] of nets side by side, each net's as if alone: rows of `columns` numbers belong to the nets in turn, which have a layer each,
+/// and the unit in row r and column c of a net is its unit r·columns + c.
+pub fn dropout_grouped<T: Real>(x: &[T], columns: usize, layers: &[Dropout]) -> Vec<T> {
+    let each = x.iter().enumerate().map(|(i, &x)| {
+        let (row, column) = (i / columns, i % columns);
+        let layer = layers[row % layers.len()];
+        let unit = row / layers.len() * columns + column;
+        let kept = bits(layer.key.words(), unit as u32) >= layer.threshold();
+        x * T::from(if kept { f64::from(layer.scale()) } else { 0.0 })
+    });
+    each.collect()
+}

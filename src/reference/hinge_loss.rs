@@ -9,19 +9,21 @@ use crate::tolerance::Real;
 /// A row whose loss is NaN has no sub-gradient: it is NaN too.
 ///
 /// With `weights` of the classes, w_y multiplies loss and gradient of a row; the mean stays one over N rows.
+///
+/// Where nets stand side by side, `groups` rows in succession have one label, and each net's mean is over its own N rows.
 pub fn losses<T: Real>(
     scores: &[T],
     labels: &[u32],
-    classes: usize,
+    [classes, groups]: [usize; 2],
     weights: Option<&[T]>,
     delta: f64,
 ) -> (Vec<T>, Vec<T>) {
     let n = T::from(labels.len() as f64);
     let zero = T::from(0.0);
-    let mut losses = Vec::with_capacity(labels.len());
+    let mut losses = Vec::with_capacity(labels.len() * groups);
     let mut gradient = Vec::with_capacity(scores.len());
-    for (scores, &label) in scores.chunks_exact(classes).zip(labels) {
-        let label = label as usize;
+    for (row, scores) in scores.chunks_exact(classes).enumerate() {
+        let label = labels[row / groups] as usize;
         let margin = |class: usize| scores[class] - scores[label] + T::from(delta);
         let others = || (0..classes).filter(|&class| class != label);
         let loss: T = others().map(|class| margin(class).max(zero)).sum();

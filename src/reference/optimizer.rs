@@ -82,8 +82,22 @@ pub struct Step {
 
 /// Moves `w` by one step, and its state.
 pub fn update<T: Real>(rule: &Rule, step: &Step, w: &mut [T], gradient: &[T], state: &mut [&mut [T]]) {
-    let (one, rate, square) = (T::from(1.0), T::from(step.learning_rate), |x: T| x * x);
+    update_grouped(&[*rule], &[*step], &vec![0; w.len()], w, gradient, state);
+}
+
+/// Moves the elements of several groups, each by its own rule and step: element i belongs to the group `owners[i]`.
+pub fn update_grouped<T: Real>(
+    rules: &[Rule],
+    steps: &[Step],
+    owners: &[u32],
+    w: &mut [T],
+    gradient: &[T],
+    state: &mut [&mut [T]],
+) {
+    let (one, square) = (T::from(1.0), |x: T| x * x);
     for (i, (w, &g)) in w.iter_mut().zip(gradient).enumerate() {
+        let (rule, step) = (&rules[owners[i] as usize], &steps[owners[i] as usize]);
+        let rate = T::from(step.learning_rate);
         let regularized = i < step.regularized;
         let g = if regularized { g + T::from(step.l2) * *w } else { g };
         match (*rule, &mut *state) {

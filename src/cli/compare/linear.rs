@@ -162,8 +162,8 @@ fn definition(loss: Loss, w: &[f64], samples: Samples<'_>, reg: f64) -> Vec<Trac
     let (w, x) = (Tracked::inputs(w), Tracked::inputs(x));
     let scores = reference::matmul::matmul(&x, &w, [n, classes, features], false, false);
     let (losses, dscores) = match loss {
-        Loss::Svm => reference::hinge_loss::losses(&scores, y, classes, None, 1.0),
-        Loss::Softmax => reference::cross_entropy::losses(&scores, y, classes, None),
+        Loss::Svm => reference::hinge_loss::losses(&scores, y, [classes, 1], None, 1.0),
+        Loss::Softmax => reference::cross_entropy::losses(&scores, y, [classes, 1], None),
     };
     let dw = reference::matmul::matmul(&x, &dscores, [features, classes, n], true, false);
     let squares: Tracked = w.iter().map(|&w| w * w).sum();

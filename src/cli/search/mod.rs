@@ -59,12 +59,17 @@ pub(super) struct Search {
     /// Train all for one epoch, the better half for two, the better half of these for four, … up to --epochs.
     #[arg(long)]
     halving: bool,
+    /// Train up to so many small nets together, where trials differ in nothing but rates, penalties, dropout and the numbers of the update
+    /// rule; 1 trains each alone. 16 by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    together: Option<u16>,
     /// Folder of this search; by default the next free one of runs/search-MODEL-1, runs/search-MODEL-2, …
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
     /// Go on with an interrupted search: its folder. Data and options are its own.
     #[arg(long, value_name = "DIR", conflicts_with_all = [
-        "data", "train_x", "config", "run_dir", "params", "grid", "n_iter", "coarse_to_fine", "halving"
+        "data", "train_x", "config", "run_dir", "params", "grid", "n_iter", "coarse_to_fine", "halving",
+        "together"
     ])]
     resume: Option<PathBuf>,
     /// How to show the result.
@@ -81,6 +86,14 @@ struct Plan {
     n_iter: usize,
     rounds: usize,
     halving: bool,
+    /// Trials that may be trained together.
+    #[serde(default = "alone")]
+    together: usize,
+}
+
+/// How trials were trained before they could be trained together.
+fn alone() -> usize {
+    1
 }
 
 /// What the command found. Keys are stable: see the README.
@@ -96,6 +109,7 @@ struct Summary<'a> {
     n_iter: usize,
     rounds: usize,
     halving: bool,
+    together: usize,
     seed: u64,
     /// The best first.
     trials: Vec<&'a Trial>,
@@ -210,6 +224,7 @@ impl Search {
             n_iter: self.n_iter.unwrap_or(20),
             rounds: self.coarse_to_fine.unwrap_or(1),
             halving: self.halving,
+            together: self.together.map_or(16, usize::from),
         };
         Ok((dataset, Results { plan, trials: Vec::new() }, None))
     }
@@ -244,6 +259,7 @@ impl Search {
             n_iter: plan.n_iter,
             rounds: plan.rounds,
             halving: plan.halving,
+            together: plan.together,
             seed: plan.notes.data.seed,
             diverged: trials.iter().filter(|trial| trial.status == trial::Status::Diverged).count(),
             trials: ranked,

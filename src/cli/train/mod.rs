@@ -34,7 +34,7 @@ use super::args::name_of;
 use super::output::{self, Format};
 use super::summary::{DataFacts, DeviceFacts, peak_memory_bytes};
 use crate::data::Dataset;
-use crate::device::Opened;
+use crate::device::{Device, Opened};
 use crate::error::{Error, Result};
 use crate::nn::checkpoint::{self, Model};
 use crate::nn::shadow::Shadow;
@@ -129,23 +129,30 @@ impl Train {
 
     /// A new run; nothing where only its configuration was asked for.
     fn begin(&self) -> Result<Option<Begun>> {
+        // A configuration needs no device.
+        let opening = (!self.print_config).then(|| self.setup.device.begin()).transpose()?;
         let dataset = self.model.load(&self.setup.data)?;
         let mut notes = self.setup.notes(self.model, &dataset)?;
-        if self.print_config {
+        let Some(opening) = opening else {
             output::print(&notes.options.to_toml()?)?;
             return Ok(None);
-        }
+        };
         notes.overfit_batches = self.overfit_batches;
-        let opened = self.setup.device.open()?;
         let parts = Parts::new(&dataset, &notes)?;
+        let training = notes.training(self.fast_dev_run, dataset.image)?;
+        let opened = opening.finish(&notes.work(&dataset, &parts, &training))?;
+        notes.device = Some(opened.device.kind().to_owned());
         let model = notes.model(&opened.device, &dataset, &parts, notes.columns(&parts)?)?;
-        let solver = Solver::new(model.net.clone(), notes.training(self.fast_dev_run, dataset.image)?)?;
+        let solver = Solver::new(model.net.clone(), training)?;
         Ok(Some(Begun { dataset, parts, notes, opened, model, solver }))
     }
 
     /// Goes on from a run's checkpoint.
     fn resume(&self, dir: &RunDir) -> Result<Begun> {
-        let opened = self.setup.device.open()?;
+        let opened = self.setup.device.open_again(|| {
+            let (_, _, notes): (Model, Solver, Notes) = checkpoint::load_run(&Device::Cpu, dir.checkpoint())?;
+            Ok(notes.device)
+        })?;
         let (model, mut solver, mut notes): (Model, Solver, Notes) =
             checkpoint::load_run(&opened.device, dir.checkpoint())?;
         if notes.model != self.model {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::WATCHED;
 use super::kind::Kind;
 use super::options::{PreprocessName, TrainOptions};
 use super::origin::{Origin, Start};
@@ -9,12 +10,13 @@ use crate::cli::args::DataArgs;
 use crate::data::preprocess::Columns;
 use crate::data::{Dataset, ImageShape, split};
 use crate::device::Device;
+use crate::device::auto::Work;
 use crate::error::{Error, Result};
 use crate::nn::checkpoint::Model;
 use crate::nn::model::{Architecture, FullyConnectedNet, HiddenDropout, Init, Objective};
 use crate::nn::solver::Training;
 use crate::rng::numpy::RandomState;
-use crate::rows::Rows;
+use crate::rows::{Rows, ValuesRef};
 
 /// What a run needs to be gone on with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub(in crate::cli) struct Notes {
     /// Where the first layers come from.
     #[serde(default)]
     pub(super) start: Option<Start>,
+    /// The kind of device that the run began on, once it has.
+    #[serde(default)]
+    pub(super) device: Option<String>,
 }
 
 impl Notes {
@@ -53,6 +58,24 @@ impl Notes {
             reg: options.l2.unwrap_or(0.0),
             reg_form: options.reg_form(),
             ..plain
+        }
+    }
+
+    /// What the run asks of a device: for each row of a step a product of the weights forward, two backward, and one for each row that
+    /// is evaluated at the end of an epoch.
+    pub(super) fn work(&self, dataset: &Dataset, parts: &Parts, training: &Training) -> Work {
+        let net = self.architecture(dataset, parts);
+        let widths: Vec<usize> = [net.inputs].into_iter().chain(net.hidden).chain([net.outputs]).collect();
+        let product = 2.0 * widths.windows(2).map(|pair| (pair[0] * pair[1]) as f64).sum::<f64>();
+        let rows = parts.train.len();
+        let per_epoch = rows.div_ceil(training.batch_size.max(1)) as u64;
+        let steps = training.steps(per_epoch) as f64;
+        let evaluated = (parts.validation.len() + rows.min(WATCHED)) as f64 * steps / per_epoch.max(1) as f64;
+        let each = if matches!(parts.train.view().values(), ValuesRef::U8(_)) { 1.0 } else { 4.0 };
+        Work {
+            flops: product * (3.0 * steps * training.batch_size.min(rows) as f64 + evaluated),
+            bytes: each * (net.inputs * (rows + parts.validation.len())) as f64,
+            launches: 4.0 * (widths.len() - 1) as f64 * steps,
         }
     }
 

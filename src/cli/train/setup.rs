@@ -13,6 +13,7 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::nn::feed::Feed;
 use crate::nn::solver::{Ended, Epoch, Event, Solver};
+use crate::nn::team::{Outcome, Team};
 
 /// What is trained on which data, where and how.
 #[derive(Debug, Args)]
@@ -40,7 +41,7 @@ impl Setup {
         let options = options.or(inherited).or(model.defaults(dataset));
         options.check(model)?;
         let start = origin.map(|origin| origin.facts(&options));
-        Ok(Notes { model, data: self.data.clone(), options, overfit_batches: None, start })
+        Ok(Notes { model, data: self.data.clone(), options, overfit_batches: None, start, device: None })
     }
 }
 
@@ -86,6 +87,17 @@ impl<'a> Feeds<'a> {
         observe: &mut dyn FnMut(&Solver, &Event<'_>) -> Result<()>,
     ) -> Result<Ended> {
         solver.run(&mut self.train, &mut self.watched, self.validation.as_mut(), observe)
+    }
+
+    /// Trains runs together, as [`Team`] does, until `enough` says so after an epoch; returns what each has come to.
+    pub(in crate::cli) fn run_together(
+        &mut self,
+        solvers: Vec<Solver>,
+        enough: &mut dyn FnMut(u64) -> bool,
+    ) -> Result<Vec<(Solver, Outcome)>> {
+        let mut team = Team::join(solvers)?;
+        team.run_until(&mut self.train, &mut self.watched, self.validation.as_mut(), enough)?;
+        team.split()
     }
 
     /// [`Solver::run_until`] on these rows.

@@ -12,16 +12,16 @@ pub(super) struct Lines<'a> {
     pub(super) lines: usize,
     pub(super) steps: usize,
     pub(super) across: bool,
-    /// From one row, as stored, to the next.
-    pub(super) stride: usize,
+    /// The distance of rows as stored.
+    pub(super) row: usize,
 }
 
 impl Lines<'_> {
     /// From a line and a step on, and the distances from one line and from one step to the next.
     pub(super) fn in_place(&self, line: usize, step: usize) -> (&[f32], Option<[usize; 2]>) {
         match self.across {
-            true => (&self.values[step * self.stride + line..], Some([1, self.stride])),
-            false => (&self.values[line * self.stride + step..], Some([self.stride, 1])),
+            true => (&self.values[step * self.row + line..], Some([1, self.row])),
+            false => (&self.values[line * self.row + step..], Some([self.row, 1])),
         }
     }
 
@@ -36,11 +36,13 @@ impl Lines<'_> {
     ) {
         let panel = width * range.len();
         let whole = if self.across { lines.len() / width } else { 0 };
-        // Lines that lie side by side are read as they lie in memory, through all panels.
-        for (s, step) in range.clone().enumerate().filter(|_| whole > 0) {
-            let from = &self.values[step * self.stride + lines.start..][..whole * width];
-            for (i, from) in from.chunks_exact(width).enumerate() {
-                packed[i * panel + s * width..][..width].copy_from_slice(from);
+        if whole > 0 {
+            // Lines that lie side by side are read as they lie in memory, through all panels.
+            for (s, step) in range.clone().enumerate() {
+                let from = &self.values[step * self.row + lines.start..][..whole * width];
+                for (i, from) in from.chunks_exact(width).enumerate() {
+                    packed[i * panel + s * width..][..width].copy_from_slice(from);
+                }
             }
         }
         for (first, packed) in lines.step_by(width).zip(packed.chunks_exact_mut(panel)).skip(whole) {
@@ -84,12 +86,12 @@ impl Lines<'_> {
 
     #[inline(always)]
     fn pack_by<const W: usize>(self, first: usize, range: Range<usize>, packed: &mut [f32]) {
-        let Self { values, lines, across, stride, .. } = self;
+        let Self { values, lines, across, row, .. } = self;
         let there = W.min(lines - first);
         let (packed, _) = packed.as_chunks_mut::<W>();
         if across {
             for (packed, step) in packed.iter_mut().zip(range) {
-                let from = &values[step * stride + first..];
+                let from = &values[step * row + first..];
                 // What follows lines that are not there does no harm, and a copy of a known length needs no call.
                 if let Some(from) = from.first_chunk() {
                     *packed = *from;
@@ -103,7 +105,7 @@ impl Lines<'_> {
         if there < W {
             packed.fill([0.0; W]);
             for line in 0..there {
-                let from = &values[(first + line) * stride..][range.clone()];
+                let from = &values[(first + line) * row..][range.clone()];
                 packed.iter_mut().zip(from).for_each(|(packed, &x)| packed[line] = x);
             }
             return;
@@ -116,7 +118,7 @@ impl Lines<'_> {
             for line in (0..W / SIDE * SIDE).step_by(SIDE) {
                 let mut from = [[0.0; SIDE]; SIDE];
                 for (i, from) in from.iter_mut().enumerate() {
-                    from.copy_from_slice(&values[(first + line + i) * stride + step..][..SIDE]);
+                    from.copy_from_slice(&values[(first + line + i) * row + step..][..SIDE]);
                 }
                 for (packed, turned) in square.iter_mut().zip(turned(from)) {
                     packed[line..line + SIDE].copy_from_slice(&turned);
@@ -124,14 +126,14 @@ impl Lines<'_> {
             }
             for line in W / SIDE * SIDE..W {
                 for (s, packed) in square.iter_mut().enumerate() {
-                    packed[line] = values[(first + line) * stride + step + s];
+                    packed[line] = values[(first + line) * row + step + s];
                 }
             }
             step += SIDE;
         }
         for packed in rest {
             for (line, packed) in packed.iter_mut().enumerate() {
-                *packed = values[(first + line) * stride + step];
+                *packed = values[(first + line) * row + step];
             }
             step += 1;
         }

@@ -111,7 +111,7 @@ impl WithSimd for Tile<'_> {
                 let column = columns.start + panel * wide;
                 let b = match panel.checked_sub(in_place) {
                     Some(panel) => (packed[panel * wide * steps..].as_ptr(), wide),
-                    None => (b.values[step * b.stride + column..].as_ptr(), b.stride),
+                    None => (b.values[step * b.row + column..].as_ptr(), b.row),
                 };
                 for (group, row) in (0..height).step_by(high).enumerate() {
                     let (start, a_in_place) = match group.checked_sub(groups_in_place) {

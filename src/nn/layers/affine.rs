@@ -3,7 +3,7 @@
 use super::activations::{ActivationCache, activation_backward};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
-use crate::ops::affine::{affine, affine_gradients, affine_gradients_into, affine_input_gradient};
+use crate::ops::affine::{affine_gradients, affine_gradients_into, affine_grouped, grouped_input_gradient};
 use crate::tensor::{RealsMut, Tensor};
 
 /// What [`affine_backward`] needs.
@@ -14,11 +14,13 @@ pub struct AffineCache {
     /// The input's own shape.
     shape: Vec<usize>,
     w: Tensor,
+    /// Layers side by side.
+    groups: usize,
 }
 
 impl AffineCache {
     /// Of the input `x`, taken as N rows of D numbers.
-    fn new(x: &Tensor, w: &Tensor) -> Result<Self> {
+    fn new(x: &Tensor, w: &Tensor, groups: usize) -> Result<Self> {
         let &[samples, ..] = x.shape() else {
             return Err(Error::shape(
                 "affine",
@@ -27,22 +29,22 @@ impl AffineCache {
             ));
         };
         let features = x.shape()[1..].iter().product();
-        Ok(Self { x: x.reshape(&[samples, features])?, shape: x.shape().to_vec(), w: w.clone() })
+        Ok(Self { x: x.reshape(&[samples, features])?, shape: x.shape().to_vec(), w: w.clone(), groups })
     }
 
     /// Writes (dW, db) to where there is room for them.
     pub(in crate::nn) fn write_gradients(&self, dout: &Tensor, into: [RealsMut<'_>; 2]) -> Result<()> {
-        affine_gradients_into(&self.x, dout, into)
+        affine_gradients_into(&self.x, dout, into, self.groups)
     }
 
     /// The gradient of the input's own input, where the input is the output of `below`, in the shape of rows.
     pub(in crate::nn) fn gradient_below(&self, dout: &Tensor, below: &ActivationCache) -> Result<Tensor> {
-        affine_input_gradient(dout, &self.w, Some((&below.y, below.activation)))
+        grouped_input_gradient(dout, &self.w, Some((&below.y, below.activation)), self.groups)
     }
 
     /// dx.
     pub(in crate::nn) fn input_gradient(&self, dout: &Tensor) -> Result<Tensor> {
-        affine_input_gradient(dout, &self.w, None)?.reshape(&self.shape)
+        grouped_input_gradient(dout, &self.w, None, self.groups)?.reshape(&self.shape)
     }
 }
 
@@ -51,8 +53,18 @@ impl AffineCache {
 /// # Errors
 /// [`Error::Shape`] when shapes, types or devices do not fit; [`Error::Device`] when the device fails.
 pub fn affine_forward(x: &Tensor, w: &Tensor, b: &Tensor) -> Result<(Tensor, AffineCache)> {
-    let cache = AffineCache::new(x, w)?;
-    Ok((affine(&cache.x, w, Some(b), None)?, cache))
+    affine_forward_grouped(x, w, b, 1)
+}
+
+/// [`affine_forward`] of `groups` layers side by side, `w` being (D × groups·C), `b` (groups·C) and each sample of `x` groups·D numbers.
+pub(in crate::nn) fn affine_forward_grouped(
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    groups: usize,
+) -> Result<(Tensor, AffineCache)> {
+    let cache = AffineCache::new(x, w, groups)?;
+    Ok((affine_grouped(&cache.x, w, Some(b), None, groups)?, cache))
 }
 
 /// (dx, dW, db): dx = dout·Wᵀ in the shape of x, dW = xᵀ·dout, db = Σ of the rows of dout.
@@ -90,8 +102,19 @@ pub fn affine_activation_forward(
     b: &Tensor,
     activation: Activation,
 ) -> Result<(Tensor, AffineActivationCache)> {
-    let cache = AffineCache::new(x, w)?;
-    let y = affine(&cache.x, w, Some(b), Some(activation))?;
+    affine_activation_forward_grouped(x, w, b, activation, 1)
+}
+
+/// [`affine_activation_forward`] of layers side by side, as [`affine_forward_grouped`] takes them.
+pub(in crate::nn) fn affine_activation_forward_grouped(
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    activation: Activation,
+    groups: usize,
+) -> Result<(Tensor, AffineActivationCache)> {
+    let cache = AffineCache::new(x, w, groups)?;
+    let y = affine_grouped(&cache.x, w, Some(b), Some(activation), groups)?;
     let activation = ActivationCache::new(&y, activation);
     Ok((y, AffineActivationCache { affine: cache, activation }))
 }

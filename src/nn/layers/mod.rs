@@ -30,6 +30,7 @@ pub use affine::{
     AffineActivationCache, AffineCache, affine_activation_backward, affine_activation_forward,
     affine_backward, affine_backward_parameters, affine_forward, affine_relu_backward, affine_relu_forward,
 };
+pub(super) use affine::{affine_activation_forward_grouped, affine_forward_grouped};
 pub(super) use batchnorm::batchnorm_backward_into;
 pub use batchnorm::{
     BatchNormCache, BatchNormParam, batchnorm_backward, batchnorm_backward_alt, batchnorm_forward,

@@ -20,6 +20,8 @@ crate::params! {
         a_batch: u32,
         b_batch: u32,
         c_batch: u32,
+        a_row: u32,
+        b_row: u32,
         c_row: u32,
         block: u32,
         alpha: f32,
@@ -32,39 +34,49 @@ crate::params! {
 const BUFFERS: &[Access; 6] =
     &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite];
 
-/// What both families share, and one of them.
+/// What all families share, and the files of one of them.
 macro_rules! family {
-    ($file:literal) => {
+    ($($file:literal),+) => {
         concat!(
             include_str!("../../../shaders/matmul.wgsl"),
-            include_str!(concat!("../../../shaders/", $file))
+            $(include_str!(concat!("../../../shaders/", $file))),+
         )
     };
 }
 
-const fn kernel(entry: &'static str, source: &'static str, subgroup: bool, side: bool) -> Kernel {
+const fn kernel(entry: &'static str, source: &'static str, needs: Needs, side: bool) -> Kernel {
     Kernel {
         op: super::NAME,
         source,
         entry,
         buffers: if side { BUFFERS } else { BUFFERS.split_at(5).0 },
         fields: MatmulParams::FIELDS,
-        subgroup,
-        native: false,
+        subgroup: !matches!(needs, Needs::Nothing),
+        native: matches!(needs, Needs::SubgroupAndWords),
     }
 }
 
+/// What a kernel asks of a device beyond the portable baseline.
+#[derive(Clone, Copy)]
+enum Needs {
+    Nothing,
+    Subgroup,
+    SubgroupAndWords,
+}
+
 const REGISTERS_SOURCE: &str = family!("matmul.registers.wgsl");
+const WORDS_SOURCE: &str = family!("matmul.native.wgsl", "matmul.registers.wgsl");
 const TILES_SOURCE: &str = family!("matmul.tiles.wgsl");
 
 /// Each without and with the sums of B's columns.
-static REGISTERS: [Kernel; 2] = both("registers", REGISTERS_SOURCE, false);
+static REGISTERS: [Kernel; 2] = both("registers", REGISTERS_SOURCE, Needs::Nothing);
 // The same entry: with SHARED = 1 it broadcasts across a subgroup.
-static SUBGROUP: [Kernel; 2] = both("registers", REGISTERS_SOURCE, true);
-static TILES: [Kernel; 2] = both("tiles", TILES_SOURCE, false);
+static SUBGROUP: [Kernel; 2] = both("registers", REGISTERS_SOURCE, Needs::Subgroup);
+static WORDS: [Kernel; 2] = both("registers", WORDS_SOURCE, Needs::SubgroupAndWords);
+static TILES: [Kernel; 2] = both("tiles", TILES_SOURCE, Needs::Nothing);
 
-const fn both(entry: &'static str, source: &'static str, subgroup: bool) -> [Kernel; 2] {
-    [kernel(entry, source, subgroup, false), kernel(entry, source, subgroup, true)]
+const fn both(entry: &'static str, source: &'static str, needs: Needs) -> [Kernel; 2] {
+    [kernel(entry, source, needs, false), kernel(entry, source, needs, true)]
 }
 
 /// How a product is computed: a family of kernels with its tile.
@@ -82,16 +94,19 @@ struct Plan {
 enum Family {
     Registers,
     Subgroup,
+    /// `Subgroup` with operands loaded by 64-bit words.
+    Words,
     Tiles,
 }
 
 impl Family {
-    const ALL: [Self; 3] = [Self::Registers, Self::Subgroup, Self::Tiles];
+    const ALL: [Self; 4] = [Self::Registers, Self::Subgroup, Self::Words, Self::Tiles];
 
     fn name(self) -> &'static str {
         match self {
             Self::Registers => "registers",
             Self::Subgroup => "subgroup",
+            Self::Words => "words",
             Self::Tiles => "tiles",
         }
     }
@@ -100,14 +115,38 @@ impl Family {
         let kernels = match self {
             Self::Registers => &REGISTERS,
             Self::Subgroup => &SUBGROUP,
+            Self::Words => &WORDS,
             Self::Tiles => &TILES,
         };
         &kernels[usize::from(side)]
     }
 
+    /// Whether a subgroup holds a tile.
+    fn shared(self) -> bool {
+        matches!(self, Self::Subgroup | Self::Words)
+    }
+
     /// Subgroup tiles are written for one size of subgroup, which must divide them.
-    fn runs_on(self, subgroup: Option<u32>) -> bool {
-        self != Self::Subgroup || subgroup.is_some_and(|lanes| [4, 8, 16].contains(&lanes))
+    fn runs_on(self, adapter: Adapter) -> bool {
+        let subgroup = !self.shared() || adapter.subgroup.is_some_and(|lanes| [4, 8, 16].contains(&lanes));
+        subgroup && (adapter.words || self != Self::Words)
+    }
+}
+
+/// What the choice of a plan depends on.
+#[derive(Clone, Copy)]
+struct Adapter {
+    software: bool,
+    /// Invocations of a subgroup, where that is one number.
+    subgroup: Option<u32>,
+    /// Whether kernels may load 64-bit words.
+    words: bool,
+}
+
+impl Adapter {
+    fn of(gpu: &Gpu) -> Self {
+        let info = gpu.info();
+        Self { software: info.software(), subgroup: info.subgroup_size(), words: info.features.int64 }
     }
 }
 
@@ -122,22 +161,26 @@ const OCCUPIED: usize = 128;
 
 impl Plan {
     /// The family for an adapter, and the largest tile that leaves enough tiles or is not mostly empty.
-    fn choose(shape: MatmulShape, software: bool, subgroup: Option<u32>, family: Option<Family>) -> Self {
+    fn choose(shape: MatmulShape, adapter: Adapter, family: Option<Family>) -> Self {
         let MatmulShape { m, n, k, .. } = shape;
+        let software = adapter.software;
         // Where a subgroup's tile would be mostly empty; and what software does in a fraction of the time that compiling the large tile takes.
         let small = m.min(n) <= 8 || (software && m * n * k <= SOFTWARE_SMALL);
         let family = family.unwrap_or(match software {
             _ if small => Family::Registers,
-            true if Family::Subgroup.runs_on(subgroup) => Family::Subgroup,
+            true if Family::Words.runs_on(adapter) => Family::Words,
+            true if Family::Subgroup.runs_on(adapter) => Family::Subgroup,
             true => Family::Registers,
             false => Family::Tiles,
         });
-        let lanes = subgroup.map_or(1, |lanes| lanes as usize);
+        // Words hold two elements, and vectors of them must start where rows do.
+        let family = if family == Family::Words && !aligned(shape) { Family::Subgroup } else { family };
+        let lanes = adapter.subgroup.map_or(1, |lanes| lanes as usize);
         match family {
             Family::Registers => Self { family, tile: [4, 4], lanes: 1, group: 64 },
             // 32 × 64 for 8 lanes: 64 × 64 saves a tenth of the time at best, and takes a software adapter three times as long to compile. A
             // tile holds at least a vector a lane.
-            Family::Subgroup => {
+            Family::Subgroup | Family::Words => {
                 let side =
                     |n: usize, most: usize| if n > 4 * lanes { most.max(4 * lanes) } else { 4 * lanes };
                 Self { family, tile: [side(shape.m, 32), side(shape.n, 64)], lanes, group: lanes }
@@ -155,16 +198,18 @@ impl Plan {
         // ReLU and leaky ReLU.
         let kinked = finish < 2;
         let whole = |n: usize| n.is_multiple_of(4);
-        let along =
-            |transposed: bool, rows: usize, columns: usize| whole(if transposed { rows } else { columns });
-        let aligned =
-            along(shape.a_transposed, shape.m, shape.k) && along(shape.b_transposed, shape.k, shape.n);
+        let shared = self.family.shared();
+        let native = self.family == Family::Words;
+        let wide = native
+            && !shape.b_transposed
+            && shape.n.is_multiple_of(8)
+            && self.tile[1].is_multiple_of(8 * self.lanes);
         let [tile_m, tile_n] = if self.family == Family::Tiles { self.tile } else { [64; 2] };
         let [rows, columns] = if self.family == Family::Tiles { [4; 2] } else { self.tile };
         [
             ("A_T", usize::from(shape.a_transposed)),
             ("B_T", usize::from(shape.b_transposed)),
-            ("ALIGNED", usize::from(aligned)),
+            ("ALIGNED", usize::from(aligned(shape))),
             ("WHOLE", usize::from(whole(shape.n))),
             ("TAIL", usize::from(!whole(shape.k))),
             ("TERMS", terms as usize),
@@ -174,8 +219,11 @@ impl Plan {
             ("KINKED", usize::from(kinked)),
             ("SLOPED", usize::from(terms == SLOPES)),
             ("SIDE", usize::from(side)),
-            ("LANES", if self.family == Family::Subgroup { self.lanes } else { 1 }),
-            ("SHARED", usize::from(self.family == Family::Subgroup)),
+            ("NATIVE", usize::from(native)),
+            ("WIDE", usize::from(wide)),
+            ("LOADED", if wide { 8 } else { 4 }),
+            ("LANES", if shared { self.lanes } else { 1 }),
+            ("SHARED", usize::from(shared)),
             ("GROUP", if self.family == Family::Tiles { 64 } else { self.group }),
             ("ROWS", rows),
             ("COLUMNS", columns),
@@ -199,13 +247,21 @@ impl Plan {
     }
 }
 
+/// Whether all contiguous dimensions of the operands are multiples of 4.
+fn aligned(shape: MatmulShape) -> bool {
+    let MatmulShape { m, n, k, a_transposed, b_transposed, .. } = shape;
+    let a = if a_transposed { m } else { k };
+    let b = if b_transposed { k } else { n };
+    a.is_multiple_of(4) && b.is_multiple_of(4)
+}
+
 /// What is done to a sum before it is stored: c = f(alpha·sum + terms).
 #[derive(Clone, Copy)]
 pub(crate) struct Epilogue<'a> {
     pub(crate) alpha: f32,
     pub(crate) terms: Terms<'a>,
     pub(crate) finish: Finish,
-    /// Where the sums of B's columns go, if they are wanted; of one product, not a batch.
+    /// Where the sums of B's columns go, if they are wanted.
     pub(crate) side: Option<&'a Buffer>,
 }
 
@@ -236,7 +292,7 @@ struct Form {
 pub(crate) enum Terms<'a> {
     /// Nothing.
     None,
-    /// columns[j]: the bias of a layer.
+    /// columns[j]: the bias of a layer, of one matrix of the batch after the other.
     Columns(&'a Buffer),
     /// rows[i] + columns[j].
     Both { rows: &'a Buffer, columns: &'a Buffer },
@@ -291,14 +347,15 @@ impl Finish {
 /// Every kernel with the constants it meets: transposes, alignment, tails, tiles.
 pub(super) fn shaders() -> Vec<Shader> {
     let mut all: Vec<Shader> = Vec::new();
+    let adapter = Adapter { software: true, subgroup: Some(8), words: true };
     for family in Family::ALL {
-        for (m, n, k) in [(64, 64, 64), (63, 65, 61), (2048, 2048, 64)] {
+        for (m, n, k) in [(64, 64, 64), (64, 68, 61), (63, 65, 61), (2048, 2048, 64)] {
             for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
-                let shape = MatmulShape { batch: 1, m, n, k, a_transposed, b_transposed };
-                let plan = Plan::choose(shape, true, Some(8), Some(family));
+                let shape = MatmulShape { a_transposed, b_transposed, ..MatmulShape::of([m, n, k]) };
+                let plan = Plan::choose(shape, adapter, Some(family));
                 let mut push = |terms, finish, side| {
                     let constants = plan.constants(shape, Form { terms, finish, side });
-                    let kernel = family.kernel(side);
+                    let kernel = plan.family.kernel(side);
                     let known = |shader: &Shader| {
                         std::ptr::eq(shader.kernel, kernel) && shader.constants == constants
                     };
@@ -326,8 +383,8 @@ pub(super) fn shaders() -> Vec<Shader> {
 }
 
 pub(crate) fn families(gpu: &Gpu, _: &str) -> Vec<&'static str> {
-    let subgroup = gpu.info().subgroup_size();
-    Family::ALL.into_iter().filter(|family| family.runs_on(subgroup)).map(Family::name).collect()
+    let adapter = Adapter::of(gpu);
+    Family::ALL.into_iter().filter(|family| family.runs_on(adapter)).map(Family::name).collect()
 }
 
 /// Records a product with what follows it; returns C.
@@ -360,7 +417,7 @@ pub(crate) fn record_into(
         return Ok(());
     }
     let named = family.and_then(|name| Family::ALL.into_iter().find(|family| family.name() == name));
-    let plan = Plan::choose(shape, gpu.info().software(), gpu.info().subgroup_size(), named);
+    let plan = Plan::choose(shape, Adapter::of(gpu), named);
     if gpu.info().software() && plan.rounds(k) > LOOP_ROUNDS {
         return Err(Error::device(
             format!("matmul: k = {k} is more than a software adapter adds in one launch"),
@@ -378,6 +435,8 @@ pub(crate) fn record_into(
         Terms::Both { rows, columns } => (rows, columns),
         Terms::Slopes { y, .. } => (y, a),
     };
+    let buffers = [a, b, rows, columns, c].into_iter().chain(epilogue.side).collect::<Vec<_>>();
+    let [a, b, c] = shape.strides();
     let params = MatmulParams {
         m: m as u32,
         n: n as u32,
@@ -385,16 +444,17 @@ pub(crate) fn record_into(
         tiles_m: tiles_m as u32,
         tiles_n: tiles_n as u32,
         tiles: tiles as u32,
-        a_batch: (m * k) as u32,
-        b_batch: (k * n) as u32,
-        c_batch: (m * n) as u32,
-        c_row: n as u32,
+        a_batch: a.batch as u32,
+        b_batch: b.batch as u32,
+        c_batch: c.batch as u32,
+        a_row: a.row as u32,
+        b_row: b.row as u32,
+        c_row: c.row as u32,
         block: block as u32,
         alpha: epilogue.alpha,
         lowest,
         slope,
     };
-    let buffers = [a, b, rows, columns, c].into_iter().chain(epilogue.side).collect::<Vec<_>>();
     gpu.record(&Launch {
         kernel: plan.family.kernel(form.side),
         constants: &plan.constants(shape, form),
@@ -411,8 +471,9 @@ mod tests {
 
     #[test]
     fn adapters_and_shapes_get_their_tiles() {
-        let shape = |batch, m, n| MatmulShape { batch, m, n, k: 9, a_transposed: false, b_transposed: false };
-        let plan = |shape, software, subgroup| Plan::choose(shape, software, subgroup, None);
+        let shape = |batch, m, n| MatmulShape { batch, ..MatmulShape::of([m, n, 9]) };
+        let adapter = |software, subgroup| Adapter { software, subgroup, words: false };
+        let plan = |shape, software, subgroup| Plan::choose(shape, adapter(software, subgroup), None);
         assert_eq!(plan(shape(1, 512, 512), true, Some(8)).family, Family::Subgroup);
         assert_eq!(plan(shape(1, 512, 512), true, Some(8)).tile, [32, 64]);
         assert_eq!(plan(shape(1, 200, 200), true, Some(8)).family, Family::Registers);
@@ -420,5 +481,20 @@ mod tests {
         assert_eq!(plan(shape(1000, 8, 16), true, Some(8)).family, Family::Registers);
         assert_eq!(plan(shape(1, 512, 512), false, Some(32)).tile, [64, 64]);
         assert_eq!(plan(shape(1, 4096, 4096), false, Some(32)).tile, [128, 64]);
+    }
+
+    #[test]
+    fn words_are_loaded_where_rows_start_on_them() {
+        let adapter = Adapter { software: true, subgroup: Some(8), words: true };
+        let plan = |n, k, b_transposed| {
+            let shape = MatmulShape { b_transposed, ..MatmulShape::of([512, n, k]) };
+            let plan = Plan::choose(shape, adapter, None);
+            let constants = plan.constants(shape, Epilogue::NONE.form().0);
+            (plan.family, constants.contains(&("WIDE", 1)))
+        };
+        assert_eq!(plan(512, 512, false), (Family::Words, true));
+        assert_eq!(plan(512, 512, true), (Family::Words, false));
+        assert_eq!(plan(508, 512, false), (Family::Words, false));
+        assert_eq!(plan(512, 511, false), (Family::Subgroup, false));
     }
 }

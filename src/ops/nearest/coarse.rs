@@ -10,6 +10,7 @@ use crate::cpu::nearest::{Best, Pooling, Refinement};
 use crate::device::Device;
 use crate::error::Result;
 use crate::ops::pairwise_l2;
+use crate::profile::span;
 
 /// Queries that pay for pooling every training row.
 const LEAST_QUERIES: usize = 64;
@@ -81,6 +82,7 @@ pub(super) fn search(
         Device::Cpu | Device::Reference => Ok(()),
     };
     // The kernel is compiled meanwhile.
+    let pooling = span("nearest pool");
     let (prepared, (levels, refinement, shares)) = rayon::join(prepare, || {
         let mut levels = Vec::new();
         let mut refinement = Refinement::new(fine.form, queries, &fine.rows, fine.features);
@@ -95,6 +97,7 @@ pub(super) fn search(
         let shares = refinement.shares(k);
         (levels, refinement, shares)
     });
+    drop(pooling);
     prepared?;
     // A scan of all pairs at one level, and a look at the next finer one for those that pass.
     let cost = |level: usize| {
@@ -109,6 +112,7 @@ pub(super) fn search(
         Device::Gpu(gpu) => {
             let mut best = Best::close(count, k);
             gpu::scan_keys(gpu, means, refinement.queries(), memory_limit, |query, rows, first, keys| {
+                let _span = span("nearest refine");
                 refinement.refine(query, keys, rows, first, &mut best);
             })?;
             best.finish().candidates

@@ -30,6 +30,7 @@ use crate::cpu::{self, exact};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::order;
+use crate::profile::span;
 use crate::reference;
 pub use crate::reference::nearest::Metric;
 use crate::rows::{RowsRef, ValuesRef};
@@ -99,6 +100,7 @@ impl<'a> Index<'a> {
         train: RowsRef<'a>,
         memory_limit: Option<u64>,
     ) -> Result<Self> {
+        let _span = span("nearest prepare");
         if train.is_empty() {
             return Err(Error::shape(OP, "the training set has no rows", "give at least one training row"));
         }
@@ -125,6 +127,7 @@ impl<'a> Index<'a> {
     /// [`Error::Shape`] when the feature counts differ, or k is 0 or exceeds the number of training rows;
     /// [`Error::Device`] when the device fails.
     pub fn search(&self, queries: RowsRef<'_>, k: usize) -> Result<(Neighbors, Certificate)> {
+        let _span = span("nearest search");
         self.check_features(queries)?;
         if k == 0 || k > self.train.len() {
             return Err(Error::shape(
@@ -272,6 +275,7 @@ impl<'a> Index<'a> {
                 break;
             }
             let found = scan.scan(&self.device, queries, &pending, self.train, kept, self.memory_limit)?;
+            let _span = span("nearest prove");
             let each = pending.par_iter().zip(&found.bounds).zip(found.rows.par_chunks_exact(kept));
             let proven: Vec<_> = each
                 .map(|((&query, &bound), rows)| {

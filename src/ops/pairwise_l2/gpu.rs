@@ -190,7 +190,7 @@ pub(crate) fn norms(gpu: &Gpu, bytes: bool, rows: &Buffer, count: usize, feature
 }
 
 fn product([m, n, k]: [usize; 3]) -> MatmulShape {
-    MatmulShape { batch: 1, m, n, k, a_transposed: false, b_transposed: true }
+    MatmulShape { b_transposed: true, ..MatmulShape::of([m, n, k]) }
 }
 
 fn params(

@@ -1,15 +1,17 @@
 //! `bench`: every operation's time on a device, next to what the device can do.
 
+mod profile;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::args::DeviceArgs;
-use super::output::{self, Format};
-use super::summary::DeviceFacts;
 use crate::bench::{Bound, Ceilings, Patience, time_op};
+use crate::cli::args::DeviceArgs;
+use crate::cli::output::{self, Format};
+use crate::cli::summary::DeviceFacts;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::ops::{self, Case, OPS, Op};
@@ -24,7 +26,7 @@ const LOW: f64 = 0.4;
 /// arithmetic or its bytes (every input read once, every output written once) would take at those rates, whichever is longer, of the
 /// time that it took. Inputs are on the device; nothing is read back.
 #[derive(Debug, Args)]
-pub(super) struct Bench {
+pub(in crate::cli) struct Bench {
     /// Operations to time; all by default.
     #[arg(value_name = "OP")]
     ops: Vec<String>,
@@ -48,6 +50,10 @@ pub(super) struct Bench {
     /// An earlier result of --format json: shows what has changed beyond the noise of both.
     #[arg(long, value_name = "JSON")]
     compare: Option<PathBuf>,
+    /// Instead, show where each microsecond of a job goes: of the host by what it does, of an adapter by its kernels, in rows that add up to
+    /// the wall time.
+    #[arg(long, value_enum, value_name = "JOB", conflicts_with_all = ["ops", "shapes", "variant", "chosen", "compare", "samples", "sample_time"])]
+    profile: Option<profile::Job>,
     /// How to show the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -101,7 +107,10 @@ struct Line {
 }
 
 impl Bench {
-    pub(super) fn run(self) -> Result<()> {
+    pub(in crate::cli) fn run(self) -> Result<()> {
+        if let Some(job) = self.profile {
+            return profile::run(job, &self.device, self.format);
+        }
         let ops = match self.ops.is_empty() {
             true => OPS.to_vec(),
             false => self.ops.iter().map(|name| ops::find(name)).collect::<Result<Vec<_>>>()?,
