@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 /// Numbers of an array that is worth keeping: smaller ones the allocator keeps itself.
-const LEAST: usize = 1 << 16;
+const LEAST: usize = 1 << 15;
 /// Bytes that wait for their next use at most.
 const MOST_BYTES: usize = 64 << 20;
 

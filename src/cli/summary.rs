@@ -138,15 +138,24 @@ impl KnnSummary {
 
 /// The most memory that the process has held, where the system tells.
 pub(super) fn peak_memory_bytes() -> Option<u64> {
-    #[cfg(unix)]
-    {
-        use nix::sys::resource::{UsageWho, getrusage};
-        let peak = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
-        // Bytes on Apple's systems, KiB elsewhere.
-        Some(if cfg!(target_vendor = "apple") { peak } else { peak * 1024 })
-    }
-    #[cfg(not(unix))]
-    None
+    own_peak().or_else(|| {
+        #[cfg(unix)]
+        {
+            use nix::sys::resource::{UsageWho, getrusage};
+            let peak = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
+            // Bytes on Apple's systems, KiB elsewhere.
+            Some(if cfg!(target_vendor = "apple") { peak } else { peak * 1024 })
+        }
+        #[cfg(not(unix))]
+        None
+    })
+}
+
+/// The peak since this program began: Linux's `getrusage` counts what the parent held when it started this process, too.
+fn own_peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
 pub(super) fn mebibytes(bytes: u64) -> String {

@@ -60,7 +60,14 @@ fn finish(z: &mut [f32], columns: usize, bias: Option<&[f32]>, f: impl Fn(f32) -
 /// When a slice's length differs from the shape's.
 pub fn gradients(x: &[f32], dz: &[f32], dw: &mut [f32], db: &mut [f32], shape: MatmulShape) {
     matmul(x, dz, dw, shape);
-    columns::sums(dz, shape.k, db);
+    let [sums] = columns::sums(
+        [dz],
+        [],
+        [shape.k, db.len()],
+        #[inline(always)]
+        |[dz], []| [dz],
+    );
+    db.copy_from_slice(&sums);
 }
 
 /// dz·wᵀ, times f′ in place where the input was `x` = f(u); `shape` is that of the product.

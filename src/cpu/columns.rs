@@ -1,82 +1,12 @@
-//! Column by column work on a row-major matrix: tasks take strips of neighbouring columns and go down all rows, several times while
-//! the strip is in cache. Every column has sums of its own, so no result depends on how the strips fall or on the threads.
+//! Column by column work on a row-major matrix: tasks take some rows each and go down all columns. Every column has sums of its own, so no
+//! result depends on the threads or on what else the matrix holds.
 
-use std::marker::PhantomData;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
 use crate::tolerance::block;
-
-/// Work on a strip of `W` columns from `first` on. Must be inlined into the loop that is compiled for the machine's vectors.
-pub(super) trait Strip: Sync {
-    /// Does it.
-    fn run<const W: usize>(&self, first: usize);
-}
-
-/// Runs over all columns in strips of 32 (two cache lines, and as many accumulators as stay in registers), and narrower ones at the end.
-pub(super) fn over_strips(rows: usize, columns: usize, strip: &impl Strip) {
-    let (wide, rest) = (columns / 32, columns % 32);
-    let (middle, single) = (rest / 8, rest % 8);
-    let least = CHUNK.div_ceil(32 * rows.max(1));
-    (0..wide + middle + single).into_par_iter().with_min_len(least).for_each(|task| {
-        vectorized(
-            #[inline(always)]
-            || match task.checked_sub(wide) {
-                None => strip.run::<32>(32 * task),
-                Some(task) if task < middle => strip.run::<8>(32 * wide + 8 * task),
-                Some(task) => strip.run::<1>(32 * wide + 8 * middle + task - middle),
-            },
-        );
-    });
-}
-
-/// `W` columns of a matrix from `first` on, row by row, in memory of their own: in place, rows whose width is a power of two would drive one
-/// another out of the cache before they are read again.
-#[inline(always)]
-pub(super) fn copied<const W: usize>(matrix: &[f32], columns: usize, first: usize) -> Vec<[f32; W]> {
-    let mut copy = vec![[0.0; W]; matrix.len() / columns];
-    // A loop, not `collect`: what is not inlined here is compiled without the machine's vectors.
-    for (copy, row) in copy.iter_mut().zip(matrix.chunks_exact(columns)) {
-        copy.copy_from_slice(&row[first..first + W]);
-    }
-    copy
-}
-
-/// Σ of each column, in blocks whose error is within what a sum is allowed. A column's sum has the same bits whatever stands beside it.
-///
-/// # Panics
-/// When `out` is not as wide as the matrix.
-pub(super) fn sums(x: &[f32], rows: usize, out: &mut [f32]) {
-    struct Sums<'a> {
-        x: &'a [f32],
-        columns: usize,
-        block: usize,
-        out: Columns<'a>,
-    }
-    impl Strip for Sums<'_> {
-        #[inline(always)]
-        fn run<const W: usize>(&self, first: usize) {
-            let mut total = [0.0; W];
-            for rows in self.x.chunks(self.block * self.columns) {
-                let mut sum = [0.0; W];
-                for row in rows.chunks_exact(self.columns) {
-                    let row = part::<W>(row, first);
-                    (0..W).for_each(|i| sum[i] += row[i]);
-                }
-                (0..W).for_each(|i| total[i] += sum[i]);
-            }
-            // SAFETY: strips share no columns.
-            unsafe { self.out.set(0, first, total) };
-        }
-    }
-    let columns = out.len();
-    over_strips(
-        rows,
-        columns,
-        &Sums { x, columns, block: block(rows, 1), out: Columns::new(out, 1, columns) },
-    );
-}
 
 /// `W` values from `first` on.
 #[inline(always)]
@@ -86,38 +16,207 @@ pub(super) fn part<const W: usize>(row: &[f32], first: usize) -> [f32; W] {
     part
 }
 
-/// A matrix that is written strip by strip from several tasks.
-pub(super) struct Columns<'a> {
-    start: *mut f32,
-    rows: usize,
-    columns: usize,
-    borrowed: PhantomData<&'a mut [f32]>,
+/// Rows of a task that goes down all columns. There are at most 128 tasks, so that a chain of their sums is within what a sum is allowed: with
+/// a task's own 20 roundings 147 of the 6 + 2√8192 = 187 of 128 tasks of 64 rows. What 64 rows hold is mostly in cache for a second sweep.
+fn rows_a_task(rows: usize) -> usize {
+    rows.div_ceil(128).max(64)
 }
 
-// SAFETY: it is a mutable borrow of plain numbers, and `set` is where its callers promise not to share any of them.
-unsafe impl Sync for Columns<'_> {}
+/// `work(rows)` for each task's rows, in order. How they are cut depends on their number alone.
+fn by_task<T: Send>(rows: usize, columns: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+    let height = rows_a_task(rows);
+    let least = CHUNK.div_ceil(height * columns.max(1));
+    let tasks = (0..rows.div_ceil(height)).into_par_iter().with_min_len(least);
+    tasks
+        .map(|task| {
+            vectorized(
+                #[inline(always)]
+                || work(task * height..rows.min((task + 1) * height)),
+            )
+        })
+        .collect()
+}
 
-impl<'a> Columns<'a> {
-    /// Borrows `rows` rows of `columns` values.
-    ///
-    /// # Panics
-    /// When the slice is not that long.
-    pub(super) fn new(matrix: &'a mut [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(matrix.len(), rows * columns, "a matrix of {rows} × {columns}");
-        Self { start: matrix.as_mut_ptr(), rows, columns, borrowed: PhantomData }
+/// S sums over the rows for each column, of what `terms([x of each input], [number of the column, …])` makes; `terms` must be inlined. Tasks add
+/// in blocks whose error is within what a sum is allowed, and their sums are added in order: a column's have the same bits whatever stands
+/// beside it, and for any number of threads.
+///
+/// # Panics
+/// When lengths differ.
+pub(super) fn sums<const I: usize, const C: usize, const S: usize>(
+    inputs: [&[f32]; I],
+    of_column: [&[f32]; C],
+    [rows, columns]: [usize; 2],
+    terms: impl Fn([f32; I], [f32; C]) -> [f32; S] + Copy + Sync,
+) -> [Vec<f32>; S] {
+    let parts = by_task(
+        rows,
+        columns,
+        #[inline(always)]
+        |rows| sums_of(inputs, of_column, columns, rows, terms),
+    );
+    let mut totals = std::array::from_fn(|_| vec![0.0; columns]);
+    for (i, part) in parts.into_iter().enumerate() {
+        for (total, part) in totals.iter_mut().zip(part) {
+            if i == 0 {
+                *total = part;
+            } else {
+                total.iter_mut().zip(part).for_each(|(total, part)| *total += part);
+            }
+        }
+    }
+    totals
+}
+
+/// [`sums`] over some of the rows.
+#[inline(always)]
+fn sums_of<const I: usize, const C: usize, const S: usize>(
+    inputs: [&[f32]; I],
+    of_column: [&[f32]; C],
+    columns: usize,
+    rows: Range<usize>,
+    terms: impl Fn([f32; I], [f32; C]) -> [f32; S] + Copy,
+) -> [Vec<f32>; S] {
+    let [mut totals, mut sums] = std::array::from_fn(
+        #[inline(always)]
+        |_| {
+            std::array::from_fn(
+                #[inline(always)]
+                |_| vec![0.0; columns],
+            )
+        },
+    );
+    let block = block(rows.len(), 1);
+    let [wide, middle] = [columns / 32 * 32, columns / 8 * 8];
+    for start in rows.clone().step_by(block) {
+        // Row by row, as memory likes it: the sums are in the first level of cache.
+        for row in start..rows.end.min(start + block) {
+            let row = Row { inputs, of_column, start: row * columns };
+            for first in (0..wide).step_by(32) {
+                row.add::<32, S>(first, &mut sums, terms);
+            }
+            for first in (wide..middle).step_by(8) {
+                row.add::<8, S>(first, &mut sums, terms);
+            }
+            for first in middle..columns {
+                row.add::<1, S>(first, &mut sums, terms);
+            }
+        }
+        for (totals, sums) in totals.iter_mut().zip(&mut sums) {
+            totals.iter_mut().zip(sums).for_each(
+                #[inline(always)]
+                |(total, sum)| *total += std::mem::take(sum),
+            );
+        }
+    }
+    totals
+}
+
+/// A row of matrices, with numbers of their columns.
+struct Row<'a, const I: usize, const C: usize> {
+    inputs: [&'a [f32]; I],
+    of_column: [&'a [f32]; C],
+    /// Where it starts.
+    start: usize,
+}
+
+impl<const I: usize, const C: usize> Row<'_, I, C> {
+    /// Adds the terms of `W` columns from `first` on. By arrays: of slices the compiler must expect that one is written through another.
+    #[inline(always)]
+    fn add<const W: usize, const S: usize>(
+        &self,
+        first: usize,
+        sums: &mut [Vec<f32>; S],
+        terms: impl Fn([f32; I], [f32; C]) -> [f32; S],
+    ) {
+        let (mut of_column, mut inputs, mut added) = ([[0.0; W]; C], [[0.0; W]; I], [[0.0; W]; S]);
+        for (to, from) in of_column.iter_mut().zip(self.of_column) {
+            *to = part(from, first);
+        }
+        for (to, from) in inputs.iter_mut().zip(self.inputs) {
+            *to = part(from, self.start + first);
+        }
+        for (to, from) in added.iter_mut().zip(sums.iter()) {
+            *to = part(from, first);
+        }
+        for k in 0..W {
+            let (mut x, mut numbers) = ([0.0; I], [0.0; C]);
+            (0..I).for_each(|i| x[i] = inputs[i][k]);
+            (0..C).for_each(|c| numbers[c] = of_column[c][k]);
+            let terms = terms(x, numbers);
+            (0..S).for_each(|s| added[s][k] += terms[s]);
+        }
+        for (sums, added) in sums.iter_mut().zip(&added) {
+            sums[first..first + W].copy_from_slice(added);
+        }
+    }
+}
+
+/// Mean and biased variance of each column, 0 for no rows. Each task takes the mean of its rows and the squares around it while they are in
+/// cache, and these are pooled: μ = Σ n μ꜀ / N and Σ (S꜀ + n (μ꜀ − μ)²) / N (Chan, Golub & LeVeque 1983). A column's have the same bits
+/// whatever stands beside it.
+///
+/// # Panics
+/// When lengths differ.
+pub(super) fn moments(x: &[f32], [rows, columns]: [usize; 2]) -> [Vec<f32>; 2] {
+    let parts = by_task(
+        rows,
+        columns,
+        #[inline(always)]
+        |rows| {
+            let n = rows.len() as f32;
+            let [mut mean] = sums_of([x], [], columns, rows.clone(), |[x], []| [x]);
+            mean.iter_mut().for_each(|mean| *mean /= n);
+            let [squares] = sums_of([x], [&mean], columns, rows, |[x], [mean]| [(x - mean) * (x - mean)]);
+            (n, mean, squares)
+        },
+    );
+    let [mut mean, mut variance] = [(); 2].map(|()| vec![0.0; columns]);
+    for (n, means, _) in &parts {
+        let weight = n / rows as f32;
+        mean.iter_mut().zip(means).for_each(|(mean, part)| *mean += weight * part);
+    }
+    for (n, means, squares) in &parts {
+        let parts = means.iter().zip(squares);
+        for ((variance, &mean), (part, squares)) in variance.iter_mut().zip(&mean).zip(parts) {
+            let apart = part - mean;
+            *variance += squares + n * apart * apart;
+        }
+    }
+    variance.iter_mut().for_each(|variance| *variance /= rows.max(1) as f32);
+    [mean, variance]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chains_of_sums_are_within_what_a_sum_is_allowed() {
+        for rows in (1..70_000).chain([1 << 20, 1 << 24]) {
+            let task = rows_a_task(rows).min(rows);
+            let block = block(task, 1).min(task);
+            let roundings = (block + task.div_ceil(block) - 1 + rows.div_ceil(task) - 1) as f64;
+            assert!(roundings <= 2.0 * (3.0 + (rows as f64).sqrt()).min(rows as f64), "{rows}: {roundings}");
+        }
     }
 
-    /// Writes `values` into row `row` from column `first` on.
-    ///
-    /// # Safety
-    /// No other task may write these columns at the same time.
-    ///
-    /// # Panics
-    /// When they lie outside the matrix.
-    #[inline(always)]
-    pub(super) unsafe fn set<const W: usize>(&self, row: usize, first: usize, values: [f32; W]) {
-        assert!(row < self.rows && first + W <= self.columns, "a strip inside the matrix");
-        // SAFETY: inside the borrowed slice as asserted, and nobody else's as promised. Arrays of floats are aligned as floats.
-        unsafe { self.start.add(row * self.columns + first).cast::<[f32; W]>().write(values) };
+    #[test]
+    fn a_column_has_the_same_bits_whatever_stands_beside_it() {
+        const COLUMNS: usize = 32 + 8 + 3;
+        for rows in [0, 1, 63, 65, 700] {
+            let x: Vec<f32> = (0..rows * COLUMNS).map(|i| (i * 7919 % 997) as f32 / 131.0).collect();
+            let sums_of = |x: &[f32], columns: usize| {
+                let [mean, variance] = moments(x, [rows, columns]);
+                let [sum, squares] = sums([x, x], [&mean], [rows, columns], |[x, y], [m]| [x, (x - m) * y]);
+                [mean, variance, sum, squares]
+            };
+            let all = sums_of(&x, COLUMNS);
+            for column in 0..COLUMNS {
+                let alone: Vec<f32> = x.chunks_exact(COLUMNS).map(|row| row[column]).collect();
+                let bits = sums_of(&alone, 1).map(|of| of[0].to_bits());
+                assert_eq!(all.each_ref().map(|of| of[column].to_bits()), bits, "{rows}: {column}");
+            }
+        }
     }
 }

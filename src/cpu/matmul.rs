@@ -8,7 +8,6 @@ mod pack;
 mod tile;
 
 use std::cell::RefCell;
-use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -70,8 +69,10 @@ const SERIAL_BELOW: usize = 1 << 17;
 /// Rows of a tile of C at most, and columns: its sums are read and written once for every block of k, and stay in the second level of cache with
 /// what they need of both operands.
 const TILE: [usize; 2] = [1024, 128];
-/// Rows of a tile at least, where there could be more tiles: its columns of B are packed for these rows alone.
-const LEAST_ROWS: usize = 96;
+/// The same for a few columns, which use a row of A once or twice: it comes from memory, is packed and is used in the first level.
+const THIN: [usize; 2] = [96, 32];
+/// Rows of a tile at least, where each thread could have a second one, or one at all: its columns of B are packed for these rows alone.
+const LEAST_ROWS: [usize; 2] = [96, 48];
 
 /// C = op(A)·op(B) for every product of the batch; `c` holds batch·m·n values and is overwritten.
 ///
@@ -107,21 +108,22 @@ pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
             across: !shape.b_transposed,
             row: of_b.row,
         };
-        // SAFETY: `c` holds batch·m·n values and is borrowed mutably; product `i` begins there, and no two share an element.
-        let c = unsafe { start.get().add(i * of_c.batch) };
-        Product { a, b, c: (Start(c), of_c.row), block: product_block(k, 1) }.run();
+        // SAFETY: `c` holds batch·m·n values; product `i` begins there.
+        let c = (Start(unsafe { start.get().add(i * of_c.batch) }), of_c.row);
+        // SAFETY: `c` is borrowed mutably, its products share no elements, and the lengths are as asserted.
+        unsafe { Product { a, b, c, block: product_block(k, 1) }.run() };
     };
     let work = m * n * k;
-    if work < SERIAL_BELOW && work * batch >= SERIAL_BELOW {
-        (0..batch).into_par_iter().for_each(product);
+    if batch > 1 && work * batch >= SERIAL_BELOW {
+        (0..batch).into_par_iter().with_min_len(SERIAL_BELOW / 2 / work).for_each(product);
     } else {
         (0..batch).for_each(product);
     }
 }
 
 thread_local! {
-    /// Room for packed parts of A, and of B with sums: kept from product to product.
-    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    /// Room for packed parts of A and B and for sums: kept from product to product.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// At least `n` numbers, whatever they are.
@@ -132,7 +134,7 @@ fn grown(scratch: &mut Vec<f32>, n: usize) -> &mut [f32] {
     &mut scratch[..n]
 }
 
-/// Where C, or a product's part of it, starts.
+/// Where a matrix starts that tasks write.
 #[derive(Clone, Copy)]
 struct Start(*mut f32);
 
@@ -147,94 +149,70 @@ impl Start {
 unsafe impl Sync for Start {}
 
 /// One product of the batch.
-#[derive(Clone, Copy)]
 struct Product<'a> {
     a: Lines<'a>,
     b: Lines<'a>,
-    /// Its C, which is nobody else's, and the distance of C's rows.
+    /// C's first element, and the distance of its rows.
     c: (Start, usize),
     /// Steps of a block of k.
     block: usize,
 }
 
 impl Product<'_> {
-    fn run(self) {
+    /// Computes C.
+    ///
+    /// # Safety
+    /// `c` must lead to as many rows and columns as there are lines of A and B, which are nobody else's.
+    unsafe fn run(&self) {
         let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
-        let (start, c_row) = self.c;
         let arch = Isa::arch();
         let high = arch.dispatch(Rows);
         let serial = m * n * k < SERIAL_BELOW;
+        let [most, _] = if n <= THIN[1] { THIN } else { TILE };
         // Whole columns, unless there would be too few tiles for all threads.
         let width = n.div_ceil(n.div_ceil(TILE[1])).next_multiple_of(32);
         let across = n.div_ceil(width);
-        let wanted = if serial {
-            1
-        } else {
-            (2 * rayon::current_num_threads()).div_ceil(across).min(m.div_ceil(LEAST_ROWS))
+        let [two, one] = [2, 1].map(|tiles| (tiles * rayon::current_num_threads()).div_ceil(across));
+        let wanted = match serial {
+            true => 1,
+            false if m >= two * LEAST_ROWS[0] => two,
+            false => one.min(m / LEAST_ROWS[1]),
         };
-        let height = m.div_ceil(wanted.max(m.div_ceil(TILE[0]))).next_multiple_of(high);
+        let height = m.div_ceil(wanted.max(m.div_ceil(most))).next_multiple_of(high);
         let down = m.div_ceil(height);
 
-        // The tile from a row and a column of C on, with that row's place in packed groups of A.
-        let tile = |[row, column]: [usize; 2],
-                    (a, groups, place): (&[f32], usize, usize),
-                    scratch: &mut Vec<f32>| {
-            arch.dispatch(Tile {
-                a,
-                groups,
-                place,
-                b: self.b,
-                block: self.block,
-                // SAFETY: the tile starts inside of C.
-                c: (unsafe { start.get().add(row * c_row + column) }, c_row),
-                height: height.min(m - row),
-                columns: column..n.min(column + width),
-                scratch,
+        let tile = |i: usize, packed: Option<&[f32]>| {
+            let [row, column] = [i % down * height, i / down * width];
+            let (c, c_step) = &self.c;
+            SCRATCH.with_borrow_mut(|scratch| {
+                arch.dispatch(Tile {
+                    a: self.a,
+                    packed,
+                    b: self.b,
+                    block: self.block,
+                    // SAFETY: the tile starts inside of C, as promised.
+                    c: (unsafe { c.get().add(row * c_step + column) }, *c_step),
+                    rows: row..m.min(row + height),
+                    columns: column..n.min(column + width),
+                    scratch,
+                });
             });
         };
+        let tiles = 0..down * across;
         if serial {
-            SCRATCH.with_borrow_mut(|[a, scratch]| {
-                let groups = m.div_ceil(high);
-                let a = grown(a, groups * high * k);
-                self.pack(0..m, high, a);
-                for i in 0..down * across {
-                    let [row, column] = [i % down * height, i / down * width];
-                    tile([row, column], (a, groups, row), scratch);
-                }
-            });
+            tiles.for_each(|i| tile(i, None));
         } else if across == 1 {
             // Nobody else needs a tile's rows of A.
-            (0..down).into_par_iter().with_max_len(1).for_each(|i| {
-                let rows = i * height..m.min((i + 1) * height);
-                let groups = rows.len().div_ceil(high);
-                let mut a = recycled::numbers(groups * high * k);
-                self.pack(rows.clone(), high, &mut a);
-                SCRATCH.with_borrow_mut(|[_, scratch]| tile([rows.start, 0], (&a, groups, 0), scratch));
-                recycled::give_back(a);
-            });
+            tiles.into_par_iter().with_max_len(1).for_each(|i| tile(i, None));
         } else {
             let groups = m.div_ceil(high);
             let mut a = recycled::numbers(groups * high * k);
-            let blocks = a.par_chunks_mut(groups * high * self.block).enumerate();
-            blocks.for_each(|(i, packed)| self.pack_block(0..m, i, packed));
-            (0..down * across).into_par_iter().with_max_len(1).for_each(|i| {
-                let [row, column] = [i % down * height, i / down * width];
-                SCRATCH.with_borrow_mut(|[_, scratch]| tile([row, column], (&a, groups, row), scratch));
+            a.par_chunks_mut(groups * high * self.block).enumerate().for_each(|(i, packed)| {
+                let range = i * self.block..k.min((i + 1) * self.block);
+                arch.dispatch(PackRows { a: self.a, rows: 0..m, range, packed });
             });
+            tiles.into_par_iter().with_max_len(1).for_each(|i| tile(i, Some(&a)));
             recycled::give_back(a);
         }
-    }
-
-    /// Packs `rows` of A in groups of `high`, block of k after block.
-    fn pack(&self, rows: Range<usize>, high: usize, packed: &mut [f32]) {
-        let groups = rows.len().div_ceil(high);
-        let blocks = packed.chunks_mut(groups * high * self.block).enumerate();
-        blocks.for_each(|(i, packed)| self.pack_block(rows.clone(), i, packed));
-    }
-
-    /// Packs block `i` of k.
-    fn pack_block(&self, rows: Range<usize>, i: usize, packed: &mut [f32]) {
-        let range = i * self.block..self.a.steps.min((i + 1) * self.block);
-        Isa::arch().dispatch(PackRows { a: self.a, rows, range, packed });
     }
 }

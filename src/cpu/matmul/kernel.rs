@@ -17,10 +17,12 @@ pub(super) const fn columns<S: Simd>() -> usize {
 pub(super) struct Block {
     /// Of k.
     pub(super) steps: usize,
-    /// For each step [`rows`] values, packed.
+    /// For each step [`rows`] values, packed, or only `height` where they lie.
     pub(super) a: *const f32,
-    /// For each step [`columns`] values, packed.
-    pub(super) b: *const f32,
+    /// Distances in `a` from one row to the next, and from one step to the next, of a whole height in place.
+    pub(super) a_in_place: Option<[usize; 2]>,
+    /// For each step [`columns`] values, and the distance from one step's to the next.
+    pub(super) b: (*const f32, usize),
     /// The sums of earlier blocks, null where there are none, and the distance of their rows.
     pub(super) before: (*const f32, usize),
     /// Where the sums go, and the distance of their rows.
@@ -37,18 +39,33 @@ pub(super) struct Block {
 /// `a` and `b` must lead to what [`Block`] says, `before` and `after` to `height` rows of `width` values; `after` is nobody else's.
 #[inline(always)]
 pub(super) unsafe fn run<S: Simd>(simd: S, block: Block) {
-    let narrow = block.width <= S::F32_LANES;
+    // SAFETY: as promised.
+    unsafe {
+        match (block.a_in_place.is_some(), block.width <= S::F32_LANES) {
+            (false, false) => of_height::<S, 2, false>(simd, block),
+            (false, true) => of_height::<S, 1, false>(simd, block),
+            (true, false) => of_height::<S, 2, true>(simd, block),
+            (true, true) => of_height::<S, 1, true>(simd, block),
+        }
+    }
+}
+
+/// Whether there is a kernel of exactly so many rows.
+pub(super) fn is_height(height: usize) -> bool {
+    [4, 6, 8, 12].contains(&height)
+}
+
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn of_height<S: Simd, const W: usize, const IN_PLACE: bool>(simd: S, block: Block) {
     // SAFETY: as promised; heights are rounded up to one that has a kernel, and no further than the packed rows.
     unsafe {
-        match (block.height, narrow) {
-            (..=4, false) => tile::<S, 4, 2>(simd, block),
-            (..=4, true) => tile::<S, 4, 1>(simd, block),
-            (..=6, false) => tile::<S, 6, 2>(simd, block),
-            (..=6, true) => tile::<S, 6, 1>(simd, block),
-            (..=8, false) => tile::<S, 8, 2>(simd, block),
-            (..=8, true) => tile::<S, 8, 1>(simd, block),
-            (_, false) => tile::<S, 12, 2>(simd, block),
-            (_, true) => tile::<S, 12, 1>(simd, block),
+        match block.height {
+            ..=4 => tile::<S, 4, W, IN_PLACE>(simd, block),
+            ..=6 => tile::<S, 6, W, IN_PLACE>(simd, block),
+            ..=8 => tile::<S, 8, W, IN_PLACE>(simd, block),
+            _ => tile::<S, 12, W, IN_PLACE>(simd, block),
         }
     }
 }
@@ -58,17 +75,20 @@ pub(super) unsafe fn run<S: Simd>(simd: S, block: Block) {
 /// # Safety
 /// As for [`run`]; `H` is at most [`rows`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const H: usize, const W: usize>(simd: S, block: Block) {
+unsafe fn tile<S: Simd, const H: usize, const W: usize, const IN_PLACE: bool>(simd: S, block: Block) {
     let Block {
         steps,
         mut a,
-        mut b,
+        a_in_place,
+        b: (mut b, b_step),
         before: (before, before_step),
         after: (after, after_step),
         height,
         width,
     } = block;
     let lanes = S::F32_LANES;
+    let packed = [1, rows::<S>()];
+    let [down, along] = if IN_PLACE { a_in_place.unwrap_or(packed) } else { packed };
     let mut sums = [[simd.splat_f32s(0.0); W]; H];
     for _ in 0..steps {
         // SAFETY: a step's values of A and B, as promised.
@@ -78,12 +98,12 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize>(simd: S, block: Block) {
                 |w| b.add(w * lanes).cast::<S::f32s>().read_unaligned(),
             );
             for (h, sums) in sums.iter_mut().enumerate() {
-                let down = simd.splat_f32s(*a.add(h));
+                let value = simd.splat_f32s(*a.add(h * down));
                 for (sum, &across) in sums.iter_mut().zip(&across) {
-                    *sum = simd.mul_add_e_f32s(down, across, *sum);
+                    *sum = simd.mul_add_e_f32s(value, across, *sum);
                 }
             }
-            (a, b) = (a.add(rows::<S>()), b.add(columns::<S>()));
+            (a, b) = (a.wrapping_add(along), b.wrapping_add(b_step));
         }
     }
     let add = !before.is_null();

@@ -17,6 +17,14 @@ pub(super) struct Lines<'a> {
 }
 
 impl Lines<'_> {
+    /// From a line and a step on, and the distances from one line and from one step to the next.
+    pub(super) fn in_place(&self, line: usize, step: usize) -> (&[f32], Option<[usize; 2]>) {
+        match self.across {
+            true => (&self.values[step * self.row + line..], Some([1, self.row])),
+            false => (&self.values[line * self.row + step..], Some([self.row, 1])),
+        }
+    }
+
     /// Packs `lines` in panels of `width`, one after the other: see [`Self::pack`].
     #[inline(always)]
     pub(super) fn pack_panels(
@@ -42,8 +50,23 @@ impl Lines<'_> {
         }
     }
 
-    /// Packs `width` lines from `first` on, a multiple of 2: for each of the steps in `range` a value of each, zeros for lines that are not
-    /// there. Widths of register tiles are compiled by themselves.
+    /// Packs `lines` in groups of `high`, one after the other.
+    #[inline(always)]
+    pub(super) fn pack_groups(
+        self,
+        high: usize,
+        lines: Range<usize>,
+        range: Range<usize>,
+        packed: &mut [f32],
+    ) {
+        let groups = packed.chunks_exact_mut(high * range.len());
+        for (first, packed) in lines.step_by(high).zip(groups) {
+            self.pack(high, first, range.clone(), packed);
+        }
+    }
+
+    /// Packs `width` lines from `first` on, a multiple of 2: for each of the steps in `range` a value of each, any number for lines that are
+    /// not there. Widths of register tiles are compiled by themselves.
     #[inline(always)]
     pub(super) fn pack(self, width: usize, first: usize, range: Range<usize>, packed: &mut [f32]) {
         match width {
@@ -68,12 +91,13 @@ impl Lines<'_> {
         let (packed, _) = packed.as_chunks_mut::<W>();
         if across {
             for (packed, step) in packed.iter_mut().zip(range) {
-                let from = &values[step * row + first..][..there];
+                let from = &values[step * row + first..];
+                // What follows lines that are not there does no harm, and a copy of a known length needs no call.
                 if let Some(from) = from.first_chunk() {
                     *packed = *from;
                 } else {
                     *packed = [0.0; W];
-                    packed[..there].copy_from_slice(from);
+                    packed[..there].copy_from_slice(&from[..there]);
                 }
             }
             return;
@@ -92,15 +116,11 @@ impl Lines<'_> {
         let mut step = range.start;
         for square in squares {
             for line in (0..W / SIDE * SIDE).step_by(SIDE) {
-                let from: [[f32; SIDE]; SIDE] = std::array::from_fn(
-                    #[inline(always)]
-                    |i| {
-                        let from = &values[(first + line + i) * row + step..];
-                        [from[0], from[1], from[2], from[3]]
-                    },
-                );
-                for (s, packed) in square.iter_mut().enumerate() {
-                    let turned = [from[0][s], from[1][s], from[2][s], from[3][s]];
+                let mut from = [[0.0; SIDE]; SIDE];
+                for (i, from) in from.iter_mut().enumerate() {
+                    from.copy_from_slice(&values[(first + line + i) * row + step..][..SIDE]);
+                }
+                for (packed, turned) in square.iter_mut().zip(turned(from)) {
                     packed[line..line + SIDE].copy_from_slice(&turned);
                 }
             }
@@ -118,4 +138,27 @@ impl Lines<'_> {
             step += 1;
         }
     }
+}
+
+/// Columns of a square as rows. Compilers turn it number by number.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn turned(rows: [[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
+    use std::arch::x86_64::{__m128, _MM_TRANSPOSE4_PS};
+    // SAFETY: four floats are a vector, whatever their bits, and x86-64 has SSE.
+    unsafe {
+        let [mut a, mut b, mut c, mut d] = std::mem::transmute::<[[f32; SIDE]; SIDE], [__m128; SIDE]>(rows);
+        _MM_TRANSPOSE4_PS(&mut a, &mut b, &mut c, &mut d);
+        std::mem::transmute([a, b, c, d])
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+fn turned(rows: [[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
+    let mut turned = [[0.0; SIDE]; SIDE];
+    for (i, row) in rows.iter().enumerate() {
+        (0..SIDE).for_each(|j| turned[j][i] = row[j]);
+    }
+    turned
 }
