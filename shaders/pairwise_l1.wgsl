@@ -7,10 +7,13 @@
 //            On paper, DEPTH = 16: workgroup memory 2 * 16 * 68 * 4 = 8,704 bytes; a chunk loads 2 * 64 * 16 words and
 //            does 64 * 64 * 16 * 2 operations, 16 a byte from device memory (64 for pixels, four to a word); a step
 //            loads 8 words for 16 terms from workgroup memory; 16 sums + 8 operands + about 20 registers, so that
-//            three workgroups of 256 fill a 64 Ki register file. Rows of the tiles are 4 words longer than
+//            five workgroups of 256 fill a 64 Ki register file. Rows of the tiles are 4 words longer than
 //            needed, or the words that neighbouring invocations store would meet in one bank.
 // registers  For software adapters: an invocation makes 4 x 4 pairs straight from storage, because workgroup memory is
 //            slower there than storage is.
+//
+// Paper: tiles BYTES 0, DEPTH 16: 8704 bytes, 29 registers, 1.00 operations a byte of workgroup memory, 16.00 of storage, 5 groups
+// Paper: tiles BYTES 1, DEPTH 16: 8704 bytes, 29 registers, 4.00 operations a byte of workgroup memory, 64.00 of storage, 5 groups
 //
 // Constants: BYTES (1: pixels), DEPTH (words of a row in workgroup memory).
 

@@ -8,8 +8,8 @@
 //
 // tiles      For GPUs: a workgroup of 16 x 16 makes a tile of 64 x 64 pairs, each invocation 4 x 4 in registers.
 //            On paper, DEPTH = 16: workgroup memory 2 * 16 * 68 * 4 = 8,704 bytes; a chunk loads 2 * 64 * 16 words and
-//            does 64 * 64 * 16 * 2 operations (16 a byte of device memory; 64 for pixels, four to a word); a step loads 8
-//            words for 16 terms from workgroup memory; 16 sums + 8 operands + about 20 registers, so that three
+//            does 64 * 64 * 16 * 2 operations (24 a byte of device memory, for a difference is one more; 64 for pixels, four to a word); a step loads 8
+//            words for 16 terms from workgroup memory; 16 sums + 8 operands + about 20 registers, so that five
 //            workgroups of 256 fill a 64 Ki register file. Rows of the tiles are 4 words longer than needed, or
 //            the words that neighbouring invocations store would meet in one bank.
 // registers  For software adapters: an invocation makes 4 x 4 pairs straight from storage, because workgroup memory is
@@ -17,6 +17,9 @@
 // subgroup   Pixels on software adapters: a subgroup makes ROWS x (COLUMNS LANES) pairs. A lane loads 16 bytes of each of its
 //            COLUMNS rows y, its share of the ROWS rows x reaches the others by broadcast: at 16 x 4 and 8 lanes 6 loads of
 //            16 bytes for 64 * 16 products. Loads cost 30 times a product here, but larger tiles spill more than they save.
+//
+// Paper: tiles BYTES 0, DEPTH 16: 8704 bytes, 29 registers, 1.50 operations a byte of workgroup memory, 24.00 of storage, 5 groups
+// Paper: tiles BYTES 1, DEPTH 16: 8704 bytes, 29 registers, 4.00 operations a byte of workgroup memory, 64.00 of storage, 5 groups
 //
 // Constants: BYTES (1: pixels), DEPTH (words of a row in workgroup memory), SHARED (1: with the entry `subgroup`), LANES (the
 // subgroup's size), ROWS and COLUMNS (its tile of x, and of y for each lane).

@@ -6,7 +6,7 @@
 //            outputs, in which a workgroup would idle. TEAM = GROUP: a workgroup has a row, neighbours load neighbouring vectors, and
 //            a tree joins the sums in a fixed order.
 //
-// On paper: 4 bytes of workgroup memory and about 16 registers an invocation, so 8 groups of 256 fill a multiprocessor of 2,048 threads.
+// Paper: losses TEAM 256: 1024 bytes, 18 registers, 0.08 operations a byte of workgroup memory, 0.42 of storage, 7 groups
 //
 // Constants: ALIGNED (1: rows start on vectors), GROUP (invocations of a workgroup), TEAM (those that share a row).
 

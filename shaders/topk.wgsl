@@ -14,6 +14,9 @@
 //            and keeps its state sorted in named scalars. Nearly every element fails one comparison with the last;
 //            the others are inserted. Later elements have larger indices, so equals queue behind.
 //
+// Paper: workgroup_select FLOATS 0: 2052 bytes, 14 registers, 0.00 operations a byte of workgroup memory, 0.00 of storage, 8 groups
+// Paper: workgroup_select FLOATS 1: 2052 bytes, 14 registers, 0.00 operations a byte of workgroup memory, 0.00 of storage, 8 groups
+//
 // Constants: FLOATS (1: the tile holds f32 bits), K (registers: the size of the state) and LAST = K - 1.
 
 struct Params {

@@ -8,6 +8,9 @@
 // many  Any k: a workgroup has a query, an invocation a class, or one in 256 of them; all read the k labels together
 //       (one broadcast each), 4 a round. The best of the 256 are compared in workgroup memory, 2 KiB.
 //
+// Paper: many WEIGHTED 0: 2048 bytes, 14 registers, 0.00 operations a byte of workgroup memory, 0.12 of storage, 8 groups
+// Paper: many WEIGHTED 1: 2048 bytes, 14 registers, 0.00 operations a byte of workgroup memory, 0.12 of storage, 8 groups
+//
 // Constant: WEIGHTED (0: every neighbour has one vote, and the weights are not read).
 
 struct Params {

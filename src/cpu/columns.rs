@@ -68,6 +68,9 @@ pub(super) fn sums<const I: usize, const C: usize, const S: usize>(
     totals
 }
 
+/// Columns up to which rows are short.
+const LONG: usize = 512;
+
 /// [`sums`] over some of the rows.
 #[inline(always)]
 fn sums_of<const I: usize, const C: usize, const S: usize>(
@@ -88,18 +91,21 @@ fn sums_of<const I: usize, const C: usize, const S: usize>(
     );
     let block = block(rows.len(), 1);
     let [wide, middle] = [columns / 32 * 32, columns / 8 * 8];
+    // Strips of long rows one row at a time, as memory likes it, with the sums in the first level of cache; of short ones, which are in the
+    // second level, a block of rows with the sums in registers.
+    let span = if columns > LONG { 1 } else { block };
     for start in rows.clone().step_by(block) {
-        // Row by row, as memory likes it: the sums are in the first level of cache.
-        for row in start..rows.end.min(start + block) {
-            let row = Row { inputs, of_column, start: row * columns };
+        let stop = rows.end.min(start + block);
+        for row in (start..stop).step_by(span) {
+            let rows = Rows { inputs, of_column, columns, rows: row..stop.min(row + span) };
             for first in (0..wide).step_by(32) {
-                row.add::<32, S>(first, &mut sums, terms);
+                rows.add::<32, S>(first, &mut sums, terms);
             }
             for first in (wide..middle).step_by(8) {
-                row.add::<8, S>(first, &mut sums, terms);
+                rows.add::<8, S>(first, &mut sums, terms);
             }
             for first in middle..columns {
-                row.add::<1, S>(first, &mut sums, terms);
+                rows.add::<1, S>(first, &mut sums, terms);
             }
         }
         for (totals, sums) in totals.iter_mut().zip(&mut sums) {
@@ -112,15 +118,15 @@ fn sums_of<const I: usize, const C: usize, const S: usize>(
     totals
 }
 
-/// A row of matrices, with numbers of their columns.
-struct Row<'a, const I: usize, const C: usize> {
+/// Rows of matrices, with numbers of their columns.
+struct Rows<'a, const I: usize, const C: usize> {
     inputs: [&'a [f32]; I],
     of_column: [&'a [f32]; C],
-    /// Where it starts.
-    start: usize,
+    columns: usize,
+    rows: Range<usize>,
 }
 
-impl<const I: usize, const C: usize> Row<'_, I, C> {
+impl<const I: usize, const C: usize> Rows<'_, I, C> {
     /// Adds the terms of `W` columns from `first` on. By arrays: of slices the compiler must expect that one is written through another.
     #[inline(always)]
     fn add<const W: usize, const S: usize>(
@@ -129,22 +135,25 @@ impl<const I: usize, const C: usize> Row<'_, I, C> {
         sums: &mut [Vec<f32>; S],
         terms: impl Fn([f32; I], [f32; C]) -> [f32; S],
     ) {
-        let (mut of_column, mut inputs, mut added) = ([[0.0; W]; C], [[0.0; W]; I], [[0.0; W]; S]);
+        let (mut of_column, mut added) = ([[0.0; W]; C], [[0.0; W]; S]);
         for (to, from) in of_column.iter_mut().zip(self.of_column) {
             *to = part(from, first);
-        }
-        for (to, from) in inputs.iter_mut().zip(self.inputs) {
-            *to = part(from, self.start + first);
         }
         for (to, from) in added.iter_mut().zip(sums.iter()) {
             *to = part(from, first);
         }
-        for k in 0..W {
-            let (mut x, mut numbers) = ([0.0; I], [0.0; C]);
-            (0..I).for_each(|i| x[i] = inputs[i][k]);
-            (0..C).for_each(|c| numbers[c] = of_column[c][k]);
-            let terms = terms(x, numbers);
-            (0..S).for_each(|s| added[s][k] += terms[s]);
+        for row in self.rows.clone() {
+            let mut inputs = [[0.0; W]; I];
+            for (to, from) in inputs.iter_mut().zip(self.inputs) {
+                *to = part(from, row * self.columns + first);
+            }
+            for k in 0..W {
+                let (mut x, mut numbers) = ([0.0; I], [0.0; C]);
+                (0..I).for_each(|i| x[i] = inputs[i][k]);
+                (0..C).for_each(|c| numbers[c] = of_column[c][k]);
+                let terms = terms(x, numbers);
+                (0..S).for_each(|s| added[s][k] += terms[s]);
+            }
         }
         for (sums, added) in sums.iter_mut().zip(&added) {
             sums[first..first + W].copy_from_slice(added);
@@ -203,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_column_has_the_same_bits_whatever_stands_beside_it() {
-        const COLUMNS: usize = 32 + 8 + 3;
+        const COLUMNS: usize = LONG + 32 + 8 + 3;
         for rows in [0, 1, 63, 65, 700] {
             let x: Vec<f32> = (0..rows * COLUMNS).map(|i| (i * 7919 % 997) as f32 / 131.0).collect();
             let sums_of = |x: &[f32], columns: usize| {
