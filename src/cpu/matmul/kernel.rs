@@ -62,9 +62,9 @@ unsafe fn of_height<S: Simd, const W: usize, const IN_PLACE: bool>(simd: S, bloc
     // SAFETY: as promised; heights are rounded up to one that has a kernel, and no further than the packed rows.
     unsafe {
         match block.height {
-            ..=4 => tile::<S, 4, W, IN_PLACE>(simd, block),
-            ..=6 => tile::<S, 6, W, IN_PLACE>(simd, block),
-            ..=8 => tile::<S, 8, W, IN_PLACE>(simd, block),
+            0..=4 => tile::<S, 4, W, IN_PLACE>(simd, block),
+            5..=6 => tile::<S, 6, W, IN_PLACE>(simd, block),
+            7..=8 => tile::<S, 8, W, IN_PLACE>(simd, block),
             _ => tile::<S, 12, W, IN_PLACE>(simd, block),
         }
     }
