@@ -1,4 +1,5 @@
-//! What is kept between runs: measurements, in the user's folder for caches. Nothing here is needed, and nothing here may break a run.
+//! What is kept between runs: measurements and compiled kernels, in the user's folder for caches. Nothing here is needed, and nothing here may
+//! break a run. The driver loads the kernels as they are, so the folder must be one that nobody else can write.
 //!
 //! `CS231N_GPU_CACHE` names another folder, or is `off`: then nothing is kept and nothing is found.
 

@@ -68,13 +68,13 @@ pub struct Opened {
 }
 
 impl Device {
-    /// Opens what `selection` asks for.
+    /// Opens what `selection` asks for, an adapter by [`gpu::Options::keeping`].
     ///
     /// # Errors
     /// [`Error::Device`] when an adapter was asked for and there is none, listing what was found. [`Selection::Auto`]
     /// falls back to the CPU instead and says why.
     pub fn open(selection: &Selection) -> Result<Opened> {
-        Self::open_with(selection, &gpu::Options::default())
+        Self::open_with(selection, &gpu::Options::keeping())
     }
 
     /// [`Self::open`], an adapter by these options.
@@ -127,7 +127,7 @@ impl Device {
             return Ok(Opened { device: Self::Cpu, why });
         }
         let why = format!("{why}; {}", found.why);
-        Ok(match Gpu::open_found(found, &gpu::Options::default()) {
+        Ok(match Gpu::open_found(found, &gpu::Options::keeping()) {
             Ok(gpu) => Opened { device: Self::Gpu(gpu), why },
             Err(error) => Self::without_gpu(&error),
         })

@@ -242,3 +242,46 @@ fn the_first_result_is_timed_from_the_start_of_the_program() {
         assert!(first <= total && (first - parts.iter().sum::<f64>()).abs() < 0.05, "{device}: {seconds}");
     }
 }
+
+#[test]
+fn compiled_kernels_are_kept_and_a_damaged_file_is_none() {
+    use cs231n_gpu::gpu::Options;
+    if !devices().contains(&"gpu") {
+        return;
+    }
+    let folder = folder();
+    let cache = folder.path();
+    let search = ["knn", "--test-limit", "20", "--device", "gpu"];
+    let files = || -> Vec<_> {
+        let entries =
+            std::fs::read_dir(cache).expect("a folder").map(|entry| entry.expect("an entry").path());
+        entries.collect()
+    };
+    // Peaks of memory and seconds are no result.
+    let found = || {
+        let report = kept(cache, &search);
+        ["accuracy", "confusion", "certificate"].map(|key| report[key].clone())
+    };
+    let first = found();
+    assert!(number(&first[0]) > 0.0, "{first:?}");
+    if common::open(Options::default()).is_some_and(|gpu| gpu.info().backend != "vulkan") {
+        assert!(files().is_empty(), "{:?}", files());
+        return;
+    }
+    let [file] = &files()[..] else { panic!("{:?}", files()) };
+    let whole = std::fs::read(file).expect("a file");
+    assert_eq!(found(), first);
+    let mut foreign = whole.clone();
+    foreign[whole.len() / 2] ^= 1;
+    for damaged in [&b"no kernels"[..], b"", &whole[..whole.len() - 1], &foreign] {
+        std::fs::write(file, damaged).expect("a file");
+        assert_eq!(found(), first);
+        assert_ne!(std::fs::read(file).expect("a file"), damaged, "a damaged file is replaced");
+    }
+    // Something that cannot be written stays as it is, and is no error.
+    std::fs::remove_file(file).expect("a file");
+    std::fs::create_dir(file).expect("a folder");
+    assert_eq!(found(), first);
+    let off = command(cache, &search).output().expect("the program");
+    assert!(off.status.success() && files() == [file.clone()]);
+}

@@ -103,6 +103,30 @@ fn the_same_seed_gives_the_same_bits_on_each_device() {
 }
 
 #[test]
+fn devices_agree_on_the_losses_of_the_first_steps_and_on_the_accuracy() {
+    let dir = folder();
+    let runs: Vec<_> = devices()
+        .into_iter()
+        .map(|device| {
+            let summary =
+                json(dir.path(), &["train", "mlp", "--epochs", "3", "--device", device, "--run-dir", device]);
+            let losses = history(&dir.path().join(device))["losses"].clone();
+            let losses: Vec<f64> =
+                losses.as_array().expect("losses").iter().filter_map(Value::as_f64).collect();
+            (summary["test_accuracy"].as_f64().expect("an accuracy"), losses)
+        })
+        .collect();
+    let (accuracy, losses) = &runs[0];
+    assert_eq!(losses.len(), 3 * 45);
+    for (other, others) in &runs[1..] {
+        for (step, (a, b)) in losses.iter().zip(others).take(10).enumerate() {
+            assert!((a - b).abs() <= 1e-4 * a, "step {step}: {a} and {b}");
+        }
+        assert!((accuracy - other).abs() <= 0.01, "{accuracy} and {other}");
+    }
+}
+
+#[test]
 fn a_killed_run_goes_on_to_the_same_bits() {
     let options = [
         "--epochs",

@@ -38,7 +38,7 @@ impl DeviceArgs {
 
     /// Sets the threads and opens the device; warns where a software adapter was asked for.
     pub(super) fn open(&self) -> Result<Opened> {
-        self.open_with(&gpu::Options::default())
+        self.open_with(&gpu::Options::keeping())
     }
 
     /// [`Self::open`], an adapter by these options.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Options;
 use super::limits::{Limits, LimitsMode};
 use crate::{Error, Result};
 
@@ -287,22 +288,20 @@ pub(crate) fn find(choice: &Choice) -> Result<Found> {
     }
 }
 
-/// Opens an adapter, with timestamps where they are wanted and there; returns it with what it was opened with.
-pub(crate) fn open(
-    found: Found,
-    mode: LimitsMode,
-    timestamps: bool,
-) -> Result<(wgpu::Device, wgpu::Queue, Info)> {
+/// Opens an adapter, with the features that the options want and that are there; returns it with what it was opened with.
+pub(crate) fn open(found: Found, options: &Options) -> Result<(wgpu::Device, wgpu::Queue, Info)> {
     let Found { mut info, adapter, .. } = found;
-    let (limits, wanted) = match mode {
+    let (limits, wanted) = match options.limits {
         LimitsMode::Adapter => (
             raised(&adapter.limits()),
             wgpu::Features::SUBGROUP | wgpu::Features::SUBGROUP_BARRIER | wgpu::Features::SHADER_INT64,
         ),
         LimitsMode::WebGpuDefault => (wgpu::Limits::default(), wgpu::Features::empty()),
     };
-    let stamps = if timestamps { wgpu::Features::TIMESTAMP_QUERY } else { wgpu::Features::empty() };
-    let features = adapter.features() & (wanted | stamps);
+    let asked =
+        [(options.profile, wgpu::Features::TIMESTAMP_QUERY), (options.keep, wgpu::Features::PIPELINE_CACHE)];
+    let asked = asked.into_iter().filter(|(asked, _)| *asked).map(|(_, feature)| feature);
+    let features = adapter.features() & asked.fold(wanted, |all, feature| all | feature);
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("cs231n-gpu"),
         required_features: features,

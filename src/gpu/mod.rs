@@ -31,6 +31,7 @@ mod adapter;
 mod budget;
 mod counters;
 mod fault;
+mod kept;
 mod kernel;
 pub mod limits;
 mod pipeline;
@@ -71,11 +72,13 @@ pub struct Options {
     pub pool_bytes: u64,
     /// Time every launch by timestamps, where the adapter has them: each is a pass of its own then, which costs a little.
     pub profile: bool,
+    /// Keep compiled kernels in the user's [folder for caches](crate::cache::folder) for the next run, where the driver gives them away.
+    pub keep: bool,
 }
 
 impl Default for Options {
     /// The adapter's limits, 1 GiB of idle buffers; checks where `CS231N_GPU_CHECKED=1`; poison where `CS231N_GPU_POISON=1` and in debug
-    /// builds.
+    /// builds. No file is written.
     fn default() -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
         Self {
@@ -84,7 +87,15 @@ impl Default for Options {
             poison: cfg!(debug_assertions) || set("CS231N_GPU_POISON"),
             pool_bytes: limits::POOL_BYTES,
             profile: false,
+            keep: false,
         }
+    }
+}
+
+impl Options {
+    /// The default, and compiled kernels are kept for the next run.
+    pub fn keeping() -> Self {
+        Self { keep: true, ..Self::default() }
     }
 }
 
@@ -128,7 +139,7 @@ impl Gpu {
     /// [`Error::Device`] when the driver refuses.
     pub fn open_found(found: Found, options: &Options) -> Result<Self> {
         let why = found.why.clone();
-        let (device, queue, info) = adapter::open(found, options.limits, options.profile)?;
+        let (device, queue, info) = adapter::open(found, options)?;
         let fault = Fault::watch(&device);
         let recorder = Recorder::new(&device, &queue, &info, options)?;
         let pool = Pool::new(options.pool_bytes);

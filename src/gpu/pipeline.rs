@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::fault::{Fault, scoped};
+use super::kept::Kept;
 use super::kernel::{Access, Kernel, Launch};
 use super::limits::{BIND_GROUPS, STORAGE_BUFFERS};
 use super::source;
@@ -33,6 +34,7 @@ type Variant = (Box<[(&'static str, u32)]>, Pipeline);
 pub(crate) struct Pipelines {
     /// Whether shaders keep every runtime check that wgpu offers.
     checked: bool,
+    kept: Option<Kept>,
     params: wgpu::BindGroupLayout,
     compiled: HashMap<Text, Vec<Variant>>,
     layouts: Vec<Layout>,
@@ -48,9 +50,9 @@ struct Layout {
 }
 
 impl Pipelines {
-    /// `params` is the layout of the one uniform binding that all kernels with parameters share.
-    pub(crate) fn new(params: wgpu::BindGroupLayout, checked: bool) -> Self {
-        Self { checked, params, compiled: HashMap::new(), layouts: Vec::new() }
+    /// `params` is the layout of the one uniform binding that all kernels with parameters share; `kept` has what earlier runs compiled.
+    pub(crate) fn new(params: wgpu::BindGroupLayout, checked: bool, kept: Option<Kept>) -> Self {
+        Self { checked, kept, params, compiled: HashMap::new(), layouts: Vec::new() }
     }
 
     /// The pipeline of a kernel with these constants, compiled now if this is its first use; `true` says that it was.
@@ -111,9 +113,12 @@ impl Pipelines {
                     // Kernels write workgroup memory before they read it (see `Kernel`).
                     zero_initialize_workgroup_memory: self.checked,
                 },
-                cache: None,
+                cache: self.kept.as_ref().map(Kept::cache),
             })
         })?;
+        if let Some(kept) = &mut self.kept {
+            kept.grown = true;
+        }
         Ok(Pipeline { raw, layout, large })
     }
 

@@ -12,6 +12,7 @@ use super::adapter::Info;
 use super::budget::Budget;
 use super::counters::Tally;
 use super::fault::{self, Fault, scoped};
+use super::kept::Kept;
 use super::kernel::{Kernel, Launch};
 use super::limits::{
     LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, UPLOAD_BYTES_PER_SUBMISSION,
@@ -146,7 +147,7 @@ impl Recorder {
             (ring, layout, group)
         })?;
         Ok(Self {
-            pipelines: Pipelines::new(layout, options.checked),
+            pipelines: Pipelines::new(layout, options.checked, Kept::open(device)),
             bind_groups: BindGroups::default(),
             ring,
             ring_group,
