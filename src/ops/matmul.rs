@@ -1,7 +1,6 @@
 //! Batched matrix product.
 
 pub(crate) mod gpu;
-mod pack;
 
 use super::inputs::{level_column, level_row};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};

@@ -1,7 +1,6 @@
 //! Matrix products on an adapter.
 
-use super::pack::{self, Packed};
-use crate::cpu::matmul::{MatmulShape, Strides};
+use crate::cpu::matmul::MatmulShape;
 use crate::error::{Error, Result};
 use crate::gpu::limits::LOOP_ROUNDS;
 use crate::gpu::{Access, Buffer, Gpu, Kernel, Launch, Params};
@@ -89,7 +88,6 @@ struct Plan {
     /// Invocations that share a tile (`registers`), of a workgroup of `group`.
     lanes: usize,
     group: usize,
-    packed: Packed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +170,6 @@ impl Plan {
         let software = adapter.software;
         // Where a subgroup's tile would be mostly empty; and what software does in a fraction of the time that compiling the large tile takes.
         let small = m.min(n) <= 8 || (software && m * n * k <= SOFTWARE_SMALL);
-        let asked = family.is_some();
         let family = family.unwrap_or(match software {
             _ if small => Family::Registers,
             true if Family::Words.runs_on(adapter) => Family::Words,
@@ -181,27 +178,21 @@ impl Plan {
             false => Family::Tiles,
         });
         // Words hold two elements, and vectors of them must start where rows do.
-        let packed = match family {
-            Family::Words if !aligned(shape) => Packed::needed(shape),
-            _ => Packed::default(),
-        };
-        if !asked && !packed.repays(shape) {
-            return Self::choose(shape, adapter, Some(Family::Subgroup));
-        }
+        let family = if family == Family::Words && !aligned(shape) { Family::Subgroup } else { family };
         let lanes = adapter.subgroup.map_or(1, |lanes| lanes as usize);
         match family {
-            Family::Registers => Self { family, tile: [4, 4], lanes: 1, group: 64, packed },
+            Family::Registers => Self { family, tile: [4, 4], lanes: 1, group: 64 },
             // 32 × 64 for 8 lanes: 64 × 64 saves a tenth of the time at best, and takes a software adapter three times as long to compile. A
             // tile holds at least a vector a lane.
             Family::Subgroup | Family::Words => {
                 let side =
                     |n: usize, most: usize| if n > 4 * lanes { most.max(4 * lanes) } else { 4 * lanes };
-                Self { family, tile: [side(shape.m, 32), side(shape.n, 64)], lanes, group: lanes, packed }
+                Self { family, tile: [side(shape.m, 32), side(shape.n, 64)], lanes, group: lanes }
             }
             Family::Tiles => {
                 let tiles = shape.batch * shape.m.div_ceil(128) * shape.n.div_ceil(64);
                 let height = if tiles >= OCCUPIED { 128 } else { 64 };
-                Self { family, tile: [height, 64], lanes: 1, group: 1, packed }
+                Self { family, tile: [height, 64], lanes: 1, group: 1 }
             }
         }
     }
@@ -215,7 +206,6 @@ impl Plan {
 
     fn constants(self, shape: MatmulShape, form: Form) -> Vec<(&'static str, u32)> {
         let Form { terms, finish, side } = form;
-        let loaded = self.packed.padded(shape);
         // ReLU and leaky ReLU.
         let kinked = finish < 2;
         let whole = |n: usize| n.is_multiple_of(4);
@@ -223,16 +213,16 @@ impl Plan {
         let native = self.family == Family::Words;
         let wide = native
             && !shape.b_transposed
-            && loaded.n.is_multiple_of(8)
+            && shape.n.is_multiple_of(8)
             && self.tile[1].is_multiple_of(8 * self.lanes);
         let [tile_m, tile_n] = if self.family == Family::Tiles { self.tile } else { [64; 2] };
         let [rows, columns] = if self.family == Family::Tiles { [4; 2] } else { self.tile };
         [
             ("A_T", usize::from(shape.a_transposed)),
             ("B_T", usize::from(shape.b_transposed)),
-            ("ALIGNED", usize::from(aligned(loaded))),
+            ("ALIGNED", usize::from(aligned(shape))),
             ("WHOLE", usize::from(whole(shape.n))),
-            ("TAIL", usize::from(!whole(loaded.k))),
+            ("TAIL", usize::from(!whole(shape.k))),
             ("TERMS", terms as usize),
             ("FINISH", finish as usize),
             ("RECTIFIED", usize::from(kinked && terms != SLOPES)),
@@ -254,29 +244,6 @@ impl Plan {
         ]
         .map(|(name, value)| (name, value as u32))
         .to_vec()
-    }
-
-    /// Records the copies of operands that are loaded from one; returns them, and the strides of what is loaded.
-    fn copies(
-        self,
-        gpu: &Gpu,
-        operands: [&Buffer; 2],
-        shape: MatmulShape,
-        strides: [Strides; 2],
-    ) -> Result<([Option<Buffer>; 2], [Strides; 2])> {
-        let sizes = |MatmulShape { m, n, k, a_transposed, b_transposed, .. }: MatmulShape| {
-            [if a_transposed { [k, m] } else { [m, k] }, if b_transposed { [n, k] } else { [k, n] }]
-        };
-        let [size, padded] = [sizes(shape), sizes(self.packed.padded(shape))];
-        let (mut copies, mut of) = ([None, None], strides);
-        for (i, wanted) in [self.packed.a, self.packed.b].into_iter().enumerate() {
-            if wanted {
-                let (copy, strides) =
-                    pack::record(gpu, operands[i], shape.batch, size[i], strides[i], padded[i])?;
-                (copies[i], of[i]) = (Some(copy), strides);
-            }
-        }
-        Ok((copies, of))
     }
 
     /// Terms that an invocation adds before the sum joins the total.
@@ -449,7 +416,6 @@ pub(super) fn shaders() -> Vec<Shader> {
             }
         }
     }
-    all.push(pack::shader());
     all
 }
 
@@ -488,7 +454,7 @@ pub(crate) fn record_into(
         return Ok(());
     }
     let adapter = Adapter::of(gpu);
-    let mut plan = match family {
+    let plan = match family {
         Some(name) => Plan::choose(shape, adapter, Family::named(name)),
         None => Plan::by(class(shape).and_then(|class| gpu.chosen(super::NAME, class)), shape, adapter),
     };
@@ -498,17 +464,6 @@ pub(crate) fn record_into(
             "use --device cpu",
         ));
     }
-    let [of_a, of_b, of_c] = shape.strides();
-    let (copies, [of_a, of_b]) = match plan.copies(gpu, [a, b], shape, [of_a, of_b]) {
-        Ok(copies) => copies,
-        // Where a device has no room for them, the same sums come from the operands as they are.
-        Err(_) if plan.packed != Packed::default() => {
-            plan = Plan::choose(shape, adapter, Some(Family::Subgroup));
-            ([None, None], [of_a, of_b])
-        }
-        Err(error) => return Err(error),
-    };
-    let [a, b] = [copies[0].as_ref().unwrap_or(a), copies[1].as_ref().unwrap_or(b)];
     let block = plan.block(k);
     let [tiles_m, tiles_n] = [m.div_ceil(plan.tile[0]).max(1), n.div_ceil(plan.tile[1])];
     let tiles = batch * tiles_m * tiles_n;
@@ -521,19 +476,20 @@ pub(crate) fn record_into(
         Terms::Slopes { y, .. } => (y, a),
     };
     let buffers = [a, b, rows, columns, c].into_iter().chain(epilogue.side).collect::<Vec<_>>();
+    let [a, b, c] = shape.strides();
     let params = MatmulParams {
         m: m as u32,
         n: n as u32,
-        k: plan.packed.padded(shape).k as u32,
+        k: k as u32,
         tiles_m: tiles_m as u32,
         tiles_n: tiles_n as u32,
         tiles: tiles as u32,
-        a_batch: of_a.batch as u32,
-        b_batch: of_b.batch as u32,
-        c_batch: of_c.batch as u32,
-        a_row: of_a.row as u32,
-        b_row: of_b.row as u32,
-        c_row: of_c.row as u32,
+        a_batch: a.batch as u32,
+        b_batch: b.batch as u32,
+        c_batch: c.batch as u32,
+        a_row: a.row as u32,
+        b_row: b.row as u32,
+        c_row: c.row as u32,
         block: block as u32,
         alpha: epilogue.alpha,
         lowest,
@@ -605,9 +561,6 @@ mod tests {
         assert_eq!(plan(512, 512, false), (Family::Words, true));
         assert_eq!(plan(512, 512, true), (Family::Words, false));
         assert_eq!(plan(508, 512, false), (Family::Words, false));
-        // Copies of operands have the rows for it, where the product is large enough to repay them.
-        assert_eq!(plan(512, 511, false), (Family::Words, true));
-        assert_eq!(plan(513, 511, true), (Family::Words, false));
-        assert_eq!(plan(12, 511, false), (Family::Subgroup, false));
+        assert_eq!(plan(512, 511, false), (Family::Subgroup, false));
     }
 }
