@@ -335,12 +335,13 @@ impl Recorder {
 
         let ticket = Ticket { batch: self.batch, index: index.clone() };
         let work = (!self.compiled).then_some(self.work);
-        self.in_flight.push_back(Submission { batch: self.batch, index, started, work });
-        self.batch += 1;
         self.upload_bytes = 0;
         self.clear();
-        // Errors of the encoder and the submission arrive on this thread before `submit` returns.
+        // Errors of the encoder and the submission arrive on this thread before `submit` returns. What was refused is not in flight: a wait for
+        // it would fail, and with it all later work of the device.
         context.fault.check()?;
+        self.in_flight.push_back(Submission { batch: self.batch, index, started, work });
+        self.batch += 1;
         Ok(Some(ticket))
     }
 

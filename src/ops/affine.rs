@@ -190,6 +190,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         vec![0, 3, 5],
         vec![3, 0, 5],
         vec![5, 7, 0],
+        vec![40, 72, 0],
         vec![65, 63, 17],
         vec![64, 64, 64],
         vec![7, 10, 97],

@@ -122,6 +122,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
     let mut shapes = vec![
         vec![1, 1, 1, 1],
         vec![1, 1, 7, 0],
+        vec![1, 40, 72, 0],
         vec![2, 0, 3, 5],
         vec![1, 1, 65, 63],
         vec![1, 63, 64, 65],

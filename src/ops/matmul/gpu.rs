@@ -211,8 +211,10 @@ impl Plan {
         let whole = |n: usize| n.is_multiple_of(4);
         let shared = self.family.shared();
         let native = self.family == Family::Words;
+        // An empty B is bound with 16 bytes: one load of eight elements would be longer than that.
         let wide = native
             && !shape.b_transposed
+            && shape.k > 0
             && shape.n.is_multiple_of(8)
             && self.tile[1].is_multiple_of(8 * self.lanes);
         let [tile_m, tile_n] = if self.family == Family::Tiles { self.tile } else { [64; 2] };
@@ -562,5 +564,8 @@ mod tests {
         assert_eq!(plan(512, 512, true), (Family::Words, false));
         assert_eq!(plan(508, 512, false), (Family::Words, false));
         assert_eq!(plan(512, 511, false), (Family::Subgroup, false));
+        let empty = MatmulShape::of([512, 512, 0]);
+        let words = Plan::choose(empty, adapter, Some(Family::Words));
+        assert!(words.constants(empty, Epilogue::NONE.form().0).contains(&("WIDE", 0)));
     }
 }
