@@ -13,7 +13,8 @@
 // For the first `regularized` elements g includes l2 w, and w is first multiplied by keep.
 //
 // Constants: GROUPED (1: the elements belong to several groups, as `owners` says, and each group has its numbers in a table, which stays in
-// cache; 4 bytes more an element. 0: one group, its numbers among the parameters).
+// cache; 4 bytes more an element. 0: one group, its numbers among the parameters), NATIVE (1: `prelude.native.wgsl` stands before this, and
+// four floats are loaded and stored as two words).
 
 struct Params {
     vectors: u32,
@@ -42,12 +43,21 @@ struct Numbers {
     epsilon: vec4<f32>,
 }
 
+//! unroll x 0..NATIVE
+alias Stored = vec2<u64>;
+//! end
+//! unroll x NATIVE..1
+alias Stored = vec4<f32>;
+fn floats(stored: Stored) -> vec4<f32> { return stored; }
+fn words(floats: vec4<f32>) -> Stored { return floats; }
+//! end
+
 @group(1) @binding(0) var<uniform> params: Params;
 //! unroll x GROUPED..1
-@group(0) @binding(0) var<storage, read> gradient: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> parameter: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> first: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> second: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> gradient: array<Stored>;
+@group(0) @binding(1) var<storage, read_write> parameter: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> first: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> second: array<Stored>;
 
 fn numbers_of(i: u32) -> Numbers {
     return Numbers(
@@ -66,10 +76,10 @@ fn numbers_of(i: u32) -> Numbers {
 //! unroll x 0..GROUPED
 @group(0) @binding(0) var<storage, read> owners: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read> table: array<Scalars>;
-@group(0) @binding(2) var<storage, read> gradient: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> parameter: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> first: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> second: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> gradient: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> parameter: array<Stored>;
+@group(0) @binding(4) var<storage, read_write> first: array<Stored>;
+@group(0) @binding(5) var<storage, read_write> second: array<Stored>;
 
 // The numbers of a group.
 struct Scalars {
@@ -116,7 +126,7 @@ fn is_regularized(i: u32) -> vec4<bool> {
 
 // The gradient with that of the penalty.
 fn gradient_at(i: u32, w: vec4<f32>, l2: vec4<f32>) -> vec4<f32> {
-    let g = gradient[i];
+    let g = floats(gradient[i]);
     return select(g, fma(l2, w, g), is_regularized(i));
 }
 
@@ -128,9 +138,9 @@ fn sgd(
 ) {
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
-    let w = parameter[i];
+    let w = floats(parameter[i]);
     let s = numbers_of(i);
-    parameter[i] = w - s.rate * gradient_at(i, w, s.l2);
+    parameter[i] = words(w - s.rate * gradient_at(i, w, s.l2));
 }
 
 @compute @workgroup_size(64)
@@ -141,11 +151,11 @@ fn momentum(
 ) {
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
-    let w = parameter[i];
+    let w = floats(parameter[i]);
     let s = numbers_of(i);
-    let v = s.first_decay * first[i] - s.rate * gradient_at(i, w, s.l2);
-    first[i] = v;
-    parameter[i] = w + v;
+    let v = s.first_decay * floats(first[i]) - s.rate * gradient_at(i, w, s.l2);
+    first[i] = words(v);
+    parameter[i] = words(w + v);
 }
 
 @compute @workgroup_size(64)
@@ -156,12 +166,12 @@ fn nesterov(
 ) {
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
-    let w = parameter[i];
+    let w = floats(parameter[i]);
     let s = numbers_of(i);
-    let before = first[i];
+    let before = floats(first[i]);
     let v = s.first_decay * before - s.rate * gradient_at(i, w, s.l2);
-    first[i] = v;
-    parameter[i] = w - s.first_decay * before + s.first_share * v;
+    first[i] = words(v);
+    parameter[i] = words(w - s.first_decay * before + s.first_share * v);
 }
 
 @compute @workgroup_size(64)
@@ -172,12 +182,12 @@ fn rms(
 ) {
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
-    let w = parameter[i];
+    let w = floats(parameter[i]);
     let s = numbers_of(i);
     let g = gradient_at(i, w, s.l2);
-    let c = s.second_decay * first[i] + s.second_share * (g * g);
-    first[i] = c;
-    parameter[i] = w - s.rate * g / (sqrt(c) + s.epsilon);
+    let c = s.second_decay * floats(first[i]) + s.second_share * (g * g);
+    first[i] = words(c);
+    parameter[i] = words(w - s.rate * g / (sqrt(c) + s.epsilon));
 }
 
 @compute @workgroup_size(64)
@@ -188,12 +198,12 @@ fn adam(
 ) {
     let i = linear_index(group, groups) * 64u + lane;
     if i >= params.vectors { return; }
-    let w = parameter[i];
+    let w = floats(parameter[i]);
     let s = numbers_of(i);
     let g = gradient_at(i, w, s.l2);
-    let m = s.first_decay * first[i] + s.first_share * g;
-    let c = s.second_decay * second[i] + s.second_share * (g * g);
-    first[i] = m;
-    second[i] = c;
-    parameter[i] = select(w, s.keep * w, is_regularized(i)) - s.rate * m / (sqrt(s.correction * c) + s.epsilon);
+    let m = s.first_decay * floats(first[i]) + s.first_share * g;
+    let c = s.second_decay * floats(second[i]) + s.second_share * (g * g);
+    first[i] = words(m);
+    second[i] = words(c);
+    parameter[i] = words(select(w, s.keep * w, is_regularized(i)) - s.rate * m / (sqrt(s.correction * c) + s.epsilon));
 }

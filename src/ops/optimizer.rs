@@ -27,7 +27,7 @@ pub static OP: Op = Op {
     shaders: gpu::shaders,
     flops: |s| 15.0 * s[0] as f64,
     bytes: |s| 28.0 * s[0] as f64,
-    variants: |device| variants_of(device, FORMS, |_, _| vec!["vec4"]),
+    variants: |device| variants_of(device, FORMS, gpu::families),
     shapes,
     fit: |_| {},
     // The parameters of a 3072-512-10 network.
@@ -63,7 +63,7 @@ pub(crate) fn update_all(
     gradient: &Tensor,
     state: &mut [&mut Tensor],
 ) -> Result<()> {
-    move_all(std::slice::from_ref(rule), std::slice::from_ref(step), None, w, gradient, state)
+    move_all(None, std::slice::from_ref(rule), std::slice::from_ref(step), None, w, gradient, state)
 }
 
 /// Moves the parameters of several groups, such as nets that stand side by side in one tensor, each by its own rule and step: [`update`] of
@@ -99,7 +99,7 @@ pub fn update_grouped(
         let problem = format!("owners of {} elements for {}", owners.elements, w.len());
         return refuse(problem, "pass the owners made for these parameters");
     }
-    move_all(rules, steps, Some(owners), w, gradient, state)
+    move_all(None, rules, steps, Some(owners), w, gradient, state)
 }
 
 /// The group that each parameter belongs to, for [`update_grouped`]: made once, used in every step.
@@ -140,8 +140,9 @@ impl Owners {
     }
 }
 
-/// A step of every group; without owners there is one.
+/// A step of every group; without owners there is one. An adapter does it by the kernels of `family`, or by those it would choose.
 fn move_all(
+    family: Option<&str>,
     rules: &[Rule],
     steps: &[Step],
     owners: Option<&mut Owners>,
@@ -192,7 +193,7 @@ fn move_all(
                 Some(Place::Gpu(owners)) if owners.on(gpu) => Some(owners),
                 Some(_) => return strange(),
             };
-            gpu::record(gpu, rules, steps, owners, [&w, gradient], &state.iter().collect::<Vec<_>>())
+            gpu::record(gpu, family, rules, steps, owners, [&w, gradient], &state.iter().collect::<Vec<_>>())
         }
         _ => Err(wrong_dtypes(NAME, &[gradient], "real tensors")),
     }
@@ -318,7 +319,8 @@ struct Operands {
     steps: Vec<Step>,
     /// Each element's group.
     owners: Vec<u32>,
-    on_device: Owners,
+    /// The same on the device, where there are several.
+    on_device: Option<Owners>,
 }
 
 impl Operands {
@@ -342,24 +344,9 @@ impl Operands {
         let owners: Vec<u32> =
             (0..n).map(|i| [0, 1, 1, 2, 1][i / 7 % 5 * usize::from(i % 1024 < 512)]).collect();
         let owners = if rules.len() == 1 { vec![0; n] } else { owners };
-        let on_device = Owners::new(device, &owners, rules.len())?;
+        let on_device = (rules.len() > 1).then(|| Owners::new(device, &owners, rules.len())).transpose()?;
         let steps = steps[..rules.len()].to_vec();
         Ok(Self { w, gradient, state, rules, steps, owners, on_device })
-    }
-}
-
-/// The step of a case's form.
-fn run(
-    rules: &[Rule],
-    steps: &[Step],
-    owners: &mut Owners,
-    w: &mut Tensor,
-    gradient: &Tensor,
-    state: &mut [Tensor],
-) -> Result<()> {
-    match (rules, steps) {
-        ([rule], [step]) => update(rule, step, w, gradient, state),
-        _ => update_grouped(rules, steps, owners, w, gradient, &mut state.iter_mut().collect::<Vec<_>>()),
     }
 }
 
@@ -367,7 +354,12 @@ fn workload(device: &Device, case: &Case) -> Result<Workload> {
     let Operands { w, gradient, state, rules, steps, mut on_device, .. } = Operands::new(device, case)?;
     let (mut w, mut state, gradient) = (w.tensor, state.map(|state| state.tensor), gradient.tensor);
     let states = rules[0].states();
-    Ok(Box::new(move || run(&rules, &steps, &mut on_device, &mut w, &gradient, &mut state[..states])))
+    let variant = case.variant.clone();
+    Ok(Box::new(move || {
+        let mut state: Vec<_> = state.iter_mut().take(states).collect();
+        let family = split_variant(&variant).1;
+        move_all(family, &rules, &steps, on_device.as_mut(), &mut w, &gradient, &mut state)
+    }))
 }
 
 fn check(device: &Device, case: &Case) -> Result<Worst> {
@@ -376,7 +368,9 @@ fn check(device: &Device, case: &Case) -> Result<Worst> {
     let states = rules[0].states();
     let mut got = [w.tensor, first.tensor, second.tensor];
     let [got_w, got_state @ ..] = &mut got;
-    run(&rules, &steps, &mut on_device, got_w, &gradient.tensor, &mut got_state[..states])?;
+    let mut got_state: Vec<_> = got_state.iter_mut().take(states).collect();
+    let family = split_variant(&case.variant).1;
+    move_all(family, &rules, &steps, on_device.as_mut(), got_w, &gradient.tensor, &mut got_state)?;
     let mut want: [Vec<Tracked>; 3] = [w.tracked, first.tracked, second.tracked];
     let [want_w, want_state @ ..] = &mut want;
     let mut want_state: Vec<_> = want_state.iter_mut().take(states).map(Vec::as_mut_slice).collect();

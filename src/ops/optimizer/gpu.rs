@@ -24,39 +24,72 @@ crate::params! {
     }
 }
 
-/// The kernels of a rule with so many states: for one group, and for several, whose owners and table of numbers come first.
-const fn kernels(entry: &'static str, states: usize) -> [Kernel; 2] {
+const SOURCE: &str = include_str!("../../../shaders/optimizer.wgsl");
+const WORDS_SOURCE: &str = concat!(
+    include_str!("../../../shaders/prelude.native.wgsl"),
+    include_str!("../../../shaders/optimizer.wgsl")
+);
+
+/// The kernels of a rule: portable and by 64-bit words; each for one group, and for several.
+type Kernels = [[Kernel; 2]; 2];
+
+/// The kernels of a rule with so many states. Those for several groups have the owners and the table of numbers before the rest.
+const fn kernels(entry: &'static str, states: usize) -> Kernels {
     const ALL: &[Access; 6] =
         &[Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite, Access::ReadWrite];
     let grouped = ALL.split_at(4 + states).0;
-    [kernel(entry, grouped.split_at(2).1), kernel(entry, grouped)]
+    let one = grouped.split_at(2).1;
+    [
+        [kernel(entry, false, one), kernel(entry, false, grouped)],
+        [kernel(entry, true, one), kernel(entry, true, grouped)],
+    ]
 }
 
-const fn kernel(entry: &'static str, buffers: &'static [Access]) -> Kernel {
+const fn kernel(entry: &'static str, words: bool, buffers: &'static [Access]) -> Kernel {
     Kernel {
         op: super::NAME,
-        source: include_str!("../../../shaders/optimizer.wgsl"),
+        source: if words { WORDS_SOURCE } else { SOURCE },
         entry,
         buffers,
         fields: OptimizerParams::FIELDS,
         subgroup: false,
-        native: false,
+        native: words,
     }
 }
 
-static SGD: [Kernel; 2] = kernels("sgd", 0);
-static MOMENTUM: [Kernel; 2] = kernels("momentum", 1);
-static NESTEROV: [Kernel; 2] = kernels("nesterov", 1);
-static RMS: [Kernel; 2] = kernels("rms", 1);
-static ADAM: [Kernel; 2] = kernels("adam", 2);
+static SGD: Kernels = kernels("sgd", 0);
+static MOMENTUM: Kernels = kernels("momentum", 1);
+static NESTEROV: Kernels = kernels("nesterov", 1);
+static RMS: Kernels = kernels("rms", 1);
+static ADAM: Kernels = kernels("adam", 2);
 
-pub(super) fn shaders() -> Vec<Shader> {
-    let both = [&SGD, &MOMENTUM, &NESTEROV, &RMS, &ADAM].into_iter().flat_map(|both| both.iter().zip(0..));
-    both.map(|(kernel, grouped)| Shader { kernel, constants: constants(grouped).to_vec() }).collect()
+fn kernels_of(rule: &Rule) -> &'static Kernels {
+    match rule {
+        Rule::Sgd => &SGD,
+        Rule::Momentum { .. } => &MOMENTUM,
+        Rule::Nesterov { .. } => &NESTEROV,
+        Rule::Adagrad { .. } | Rule::RmsProp { .. } => &RMS,
+        Rule::Adam { .. } | Rule::AdamW { .. } => &ADAM,
+    }
 }
 
-fn constants(grouped: u32) -> [(&'static str, u32); 1] {
-    [("GROUPED", grouped)]
+pub(super) fn shaders() -> Vec<Shader> {
+    let all = [&SGD, &MOMENTUM, &NESTEROV, &RMS, &ADAM].into_iter().flatten();
+    let both = all.flat_map(|both| both.iter().zip([false, true]));
+    both.map(|(kernel, grouped)| Shader { kernel, constants: constants(kernel, grouped).to_vec() }).collect()
+}
+
+fn constants(kernel: &Kernel, grouped: bool) -> [(&'static str, u32); 2] {
+    [("GROUPED", u32::from(grouped)), ("NATIVE", u32::from(kernel.native))]
+}
+
+/// The families, by what is loaded and stored at once.
+const VECTORS: &str = "vectors";
+const WORDS: &str = "words";
+
+pub(super) fn families(gpu: &Gpu, _: &str) -> Vec<&'static str> {
+    let words = gpu.info().features.int64.then_some(WORDS);
+    [VECTORS].into_iter().chain(words).collect()
 }
 
 /// Tables that wait for their launches: a submission takes as many steps before an upload must wait for it.
@@ -99,6 +132,7 @@ impl Owners {
 /// Records one step of the parameters `w` and their state, in place: in one launch, or in as few as the device's bindings allow.
 pub(super) fn record(
     gpu: &Gpu,
+    family: Option<&str>,
     rules: &[Rule],
     steps: &[Step],
     owners: Option<&mut Owners>,
@@ -108,13 +142,9 @@ pub(super) fn record(
     let n = w.len() as usize / 4;
     check_count(super::NAME, n)?;
     let (Some(rule), Some(step)) = (rules.first(), steps.first()) else { return Ok(()) };
-    let [one, grouped] = match rule {
-        Rule::Sgd => &SGD,
-        Rule::Momentum { .. } => &MOMENTUM,
-        Rule::Nesterov { .. } => &NESTEROV,
-        Rule::Adagrad { .. } | Rule::RmsProp { .. } => &RMS,
-        Rule::Adam { .. } | Rule::AdamW { .. } => &ADAM,
-    };
+    let usual = if gpu.info().software() { WORDS } else { VECTORS };
+    let words = families(gpu, "").contains(&WORDS) && family.unwrap_or(usual) == WORDS;
+    let [one, grouped] = &kernels_of(rule)[usize::from(words)];
     let numbers: Vec<_> = rules.iter().zip(steps).map(|(rule, step)| Scalars::new(rule, step)).collect();
     let table = owners.map(|owners| owners.table(&numbers)).transpose()?;
     let kernel = if table.is_some() { grouped } else { one };
@@ -148,7 +178,7 @@ pub(super) fn record(
         }
         let buffers: Vec<&Buffer> = parts.iter().collect();
         let bytes = (12 + 8 * state.len() + if table.is_some() { 4 } else { 0 }) * count;
-        per_item(gpu, kernel, &constants(u32::from(table.is_some())), &buffers, &params, vectors, bytes)?;
+        per_item(gpu, kernel, &constants(kernel, table.is_some()), &buffers, &params, vectors, bytes)?;
     }
     Ok(())
 }
