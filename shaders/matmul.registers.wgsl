@@ -7,7 +7,7 @@
 //
 // Constants: LANES: invocations that share the rows of A, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share through
 // broadcasts. GROUP: invocations of a workgroup, LANES where SHARED. ROWS, COLUMNS: the tile, multiples of 4 LANES.
-// WIDE: 1 where B is loaded by eights, LOADED: elements of a load of B, 4 or 8.
+// WIDE, A_WIDE: 1 where B, or A, is loaded by eights, LOADED: elements of a load of B, 4 or 8.
 
 // Rows and columns beyond the edge repeat the last one, and `store` drops what they give. Where a vector crosses the edge it reads
 // elements of the next row, or beyond the buffer what WebGPU returns there: both only reach sums that are dropped.
@@ -26,6 +26,12 @@ fn registers(
     // A lane's row (u, w) is 4u + w rows of lanes down where its vectors lie along k, else component w of its vector u.
     let a_step = select(1u, params.a_row, A_T == 1u);
     let b_step = select(params.b_row, 1u, B_T == 1u);
+    //! unroll x 0..A_WIDE
+    // The first half of the lanes has rows of A for an even p, the other half for the odd one behind it.
+    let a_at = tile.batch * params.a_batch
+        + min(tile.row + lane % (LANES / 2u) * 8u, params.m - 1u) + lane / (LANES / 2u) * params.a_row;
+    //! end
+    //! unroll x A_WIDE..1
     //! unroll u 0..ROWS/LANES/4
     //! unroll w 0..4
     var a_at_$u_$w = tile.batch * params.a_batch;
@@ -34,6 +40,7 @@ fn registers(
     } else {
         a_at_$u_$w += min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.a_row;
     }
+    //! end
     //! end
     //! end
     // Vector v of a lane holds four columns; two vectors lie side by side where a load fetches eight.
@@ -70,6 +77,15 @@ fn registers(
     for (var start = 0u; start < depth; start += params.block) {
     let stop = min(start + params.block, depth);
     for (var p = start; p < stop; p += 4u) {
+        //! unroll x 0..A_WIDE
+        // By pairs of p: the rows of two vectors.
+        var pairs: array<array<vec4<f32>, 2>, 2>;
+        //! unroll h 0..2
+        let words_$h = a_vectors(a_at + (p + 2u * $h) * a_step);
+        pairs[$h] = array(floats(words_$h.xy), floats(words_$h.zw));
+        //! end
+        //! end
+        //! unroll x A_WIDE..1
         //! unroll u 0..ROWS/LANES/4
         var a_$u = mat4x4<f32>(
             //! unroll w 0..4
@@ -79,6 +95,7 @@ fn registers(
         if A_T == 1u {
             a_$u = transpose(a_$u);
         }
+        //! end
         //! end
         //! unroll x WIDE..1
         //! unroll v 0..COLUMNS/LANES/4
@@ -115,7 +132,12 @@ fn registers(
         //! unroll w 0..4
         //! unroll l 0..LANES
         {
-            //! unroll x 0..SHARED
+            //! unroll x 0..A_WIDE
+            //! unroll s 0..4
+            let term_$s = subgroupBroadcast(pairs[$s / 2u][$l % 2u][$w], $l / 2u + $s % 2u * (LANES / 2u));
+            //! end
+            //! end
+            //! unroll x A_WIDE..SHARED
             //! unroll s 0..4
             let term_$s = subgroupBroadcast(a_$u[$w][$s], u32($l));
             //! end

@@ -100,11 +100,11 @@ struct Tile {
     batch: u32,
 }
 
-// Neighbouring tiles share the larger operand, so that it is read once while the smaller one stays in the cache.
+// Neighbouring tiles share rows of A, while B stays in the cache; where it is too large for that (8 MiB), columns of B while A stays.
 fn tile_at(index: u32, height: u32, width: u32) -> Tile {
     let in_matrix = params.tiles_m * params.tiles_n;
     let rest = index % in_matrix;
-    let down = params.m <= params.n;
+    let down = params.m <= params.n && params.k * params.n > 0x200000u;
     let row = select(rest / params.tiles_n, rest % params.tiles_m, down);
     let column = select(rest % params.tiles_n, rest / params.tiles_m, down);
     return Tile(row * height, column * width, index / in_matrix);

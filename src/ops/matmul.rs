@@ -1,6 +1,8 @@
 //! Batched matrix product.
 
 pub(crate) mod gpu;
+mod padded;
+mod plan;
 
 use super::inputs::{level_column, level_row};
 use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
@@ -15,7 +17,7 @@ use crate::{cpu, recycled, reference};
 
 const NAME: &str = "matmul";
 
-pub use gpu::CLASSES;
+pub use plan::CLASSES;
 
 /// The table's row.
 pub static OP: Op = Op {
@@ -128,6 +130,10 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
         vec![1, 63, 64, 65],
         vec![3, 17, 31, 13],
         vec![1, 127, 129, 67],
+        // Copies of A, of B, and of both where rows do not start on vectors.
+        vec![2, 68, 130, 40],
+        vec![1, 66, 196, 40],
+        vec![1, 66, 196, 35],
         vec![300, 3, 5, 4],
         vec![1, 256, 1, 97],
         vec![1, 5, 9, 500],
