@@ -2,8 +2,13 @@
 //
 // For software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a tile of C; each
 // lane loads its share of the rows of A once and broadcasts it. 32 x 64 by 8 lanes: a step of 4 in k takes 12 loads of four elements a lane
-// for 2048 FLOPs a lane, or where `matmul.native.wgsl` has them 4 of four and 4 of eight. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and skinny matrices use on any adapter,
-// with tiles of 4 x 4.
+// for 2048 FLOPs a lane, or where `matmul.native.wgsl` has them 4 of four (2 of eight where A is transposed) and 4 of eight. Without subgroups
+// (LANES = 1) each invocation has a tile of its own: also what small and skinny matrices use on any adapter, with tiles of 4 x 4, or of 8 x 4
+// by words.
+//
+// Mesa's driver loads lane by lane, ten to twenty cycles each and little more for wide loads, and fuses no multiply-add: half of the time of a large
+// product are these loads, a third its products and sums, the rest spilled sums. So neither more columns a tile (which compile twice as long) nor
+// prefetching by further loads pays.
 //
 // Constants: LANES: invocations that share the rows of A, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share through
 // broadcasts. GROUP: invocations of a workgroup, LANES where SHARED. ROWS, COLUMNS: the tile, multiples of 4 LANES.

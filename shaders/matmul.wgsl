@@ -16,7 +16,7 @@
 // that tolerance.rs allows where terms are equal, and a chain of block + k / block cannot.
 //
 // Two families, each with what is here: `matmul.registers.wgsl` for software adapters and small matrices, `matmul.tiles.wgsl` for GPUs.
-// `matmul.native.wgsl` loads operands of the first by 64-bit words.
+// `matmul.native.wgsl` loads operands of the first by 64-bit words, and `matmul.padded.wgsl` makes copies for it whose rows start on vectors.
 
 struct Params {
     m: u32,
