@@ -48,7 +48,7 @@ pub struct Kernel {
     pub fields: &'static [Field],
     /// Needs subgroup operations.
     pub subgroup: bool,
-    /// Comes from `NAME.native.wgsl`: needs 64-bit integers, which no browser has.
+    /// Has a `*.native.wgsl` in it: needs 64-bit integers, which no browser has.
     pub native: bool,
 }
 
