@@ -102,7 +102,7 @@ impl Plan {
         let [copied_a, copied_b] = self.copies;
         // An empty operand is bound with 16 bytes: one load of eight elements would be longer than that.
         let eights = |columns: usize, copied: bool| {
-            native && a * b * shape.k > 0 && (columns.is_multiple_of(8) || copied)
+            native && ![a, b, shape.k].contains(&0) && (columns.is_multiple_of(8) || copied)
         };
         let wide = eights(b, copied_b) && !shape.b_transposed && self.tile[1].is_multiple_of(8 * self.lanes);
         // Halves of the lanes load rows of two p: together as many as the tile has.
