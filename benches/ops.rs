@@ -41,6 +41,9 @@ fn time(op: &cs231n_gpu::ops::Op, device: &Device, case: &Case, rounds: u64) -> 
     wait()?;
     let start = Instant::now();
     for _ in 0..rounds {
+        if let Device::Gpu(gpu) = device {
+            gpu.expire_images();
+        }
         work()?;
     }
     wait()?;

@@ -11,6 +11,11 @@ fn linear_index(group: vec3<u32>, groups: vec3<u32>) -> u32 {
     return group.y * groups.x + group.x;
 }
 
+// Where a vector of a buffer lies in its image (`Access::Image`), whose lines have 4096 (`IMAGE_WIDTH`).
+fn texel(vector: u32) -> vec2<u32> {
+    return vec2(vector & 4095u, vector >> 12u);
+}
+
 // By bits, because compilers may assume that no NaN or infinity occurs and fold `x != x`. Meaningful on loaded values.
 fn is_nan_bits(bits: u32) -> bool {
     return (bits & 0x7fffffffu) > 0x7f800000u;

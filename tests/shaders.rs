@@ -77,6 +77,16 @@ fn bindings_are_declared_as_the_host_binds_them() {
                     assert_eq!((binding.group, binding.binding), (1, 0), "{name}: parameters are group 1");
                     assert_layout(name, shader, module, variable.ty);
                 }
+                AddressSpace::Handle => {
+                    assert_eq!(binding.group, 0, "{name}: images are group 0");
+                    let bound = shader.kernel.buffers.get(binding.binding as usize);
+                    assert_eq!(
+                        bound,
+                        Some(&Access::Image),
+                        "{name}: binding {} ({handle:?})",
+                        binding.binding
+                    );
+                }
                 space => panic!("{name}: a binding in {space:?}"),
             }
         }

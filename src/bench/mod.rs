@@ -42,7 +42,8 @@ pub struct Timing {
     pub launches: f64,
 }
 
-/// Times `work` on `device`: once to warm up, then in samples of several calls with one wait at their end.
+/// Times `work` on `device`: once to warm up, then in samples of several calls with one wait at their end. Each call finds its operands as if they
+/// had just been written.
 ///
 /// # Errors
 /// Those of `work`.
@@ -51,6 +52,9 @@ pub fn time(device: &Device, patience: Patience, mut work: impl FnMut() -> Resul
     let mut sample = |rounds: u32| -> Result<f64> {
         let start = Instant::now();
         for _ in 0..rounds {
+            if let Device::Gpu(gpu) = device {
+                gpu.expire_images();
+            }
             work()?;
         }
         wait()?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Options;
+use super::images;
 use super::limits::{Limits, LimitsMode};
 use crate::{Error, Result};
 
@@ -36,6 +37,8 @@ pub struct Features {
     pub f16: bool,
     /// Timestamps on the device.
     pub timestamps: bool,
+    /// Buffers bound as [images](super::Access::Image).
+    pub images: bool,
 }
 
 impl From<wgpu::Features> for Features {
@@ -45,6 +48,8 @@ impl From<wgpu::Features> for Features {
             int64: features.contains(wgpu::Features::SHADER_INT64),
             f16: features.contains(wgpu::Features::SHADER_F16),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            // No feature, but a property of a format: see `enumerate`.
+            images: false,
         }
     }
 }
@@ -187,8 +192,10 @@ fn enumerate() -> Vec<(Info, wgpu::Adapter)> {
         .map(|adapter| (Info::new(adapter.get_info(), &adapter.limits(), adapter.features()), adapter))
         .collect();
     found.sort_by_key(|(info, _)| info.rank());
-    for (index, (info, _)) in found.iter_mut().enumerate() {
+    for (index, (info, adapter)) in found.iter_mut().enumerate() {
         info.index = index;
+        let format = adapter.get_texture_format_features(images::FORMAT);
+        info.features.images = format.flags.contains(wgpu::TextureFormatFeatureFlags::STORAGE_READ_ONLY);
     }
     found
 }
@@ -318,7 +325,7 @@ pub(crate) fn open(found: Found, options: &Options) -> Result<(wgpu::Device, wgp
         )
     })?;
     info.limits = Limits::from(&device.limits());
-    info.features = features.into();
+    info.features = Features { images: info.features.images, ..features.into() };
     Ok((device, queue, info))
 }
 

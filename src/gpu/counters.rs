@@ -11,6 +11,8 @@ pub struct Counters {
     pub submissions: u64,
     /// Kernel launches in them.
     pub dispatches: u64,
+    /// Buffers copied into [images](super::Access::Image) for them.
+    pub image_copies: u64,
     /// Bytes written to the device, parameters apart.
     pub upload_bytes: u64,
     /// Bytes read from it.
@@ -19,7 +21,7 @@ pub struct Counters {
     pub pipelines: u64,
     /// Bind groups made.
     pub bind_groups: u64,
-    /// Buffers made, those for reading back included.
+    /// Buffers and images made, those for reading back included.
     pub buffers: u64,
     /// Bytes allocated now, idle ones of the pool included.
     pub allocated_bytes: u64,
@@ -33,6 +35,7 @@ impl Counters {
         Self {
             submissions: self.submissions - earlier.submissions,
             dispatches: self.dispatches - earlier.dispatches,
+            image_copies: self.image_copies - earlier.image_copies,
             upload_bytes: self.upload_bytes - earlier.upload_bytes,
             readback_bytes: self.readback_bytes - earlier.readback_bytes,
             pipelines: self.pipelines - earlier.pipelines,
@@ -48,6 +51,7 @@ impl Counters {
 pub(crate) struct Tally {
     submissions: AtomicU64,
     dispatches: AtomicU64,
+    image_copies: AtomicU64,
     upload_bytes: AtomicU64,
     readback_bytes: AtomicU64,
     pipelines: AtomicU64,
@@ -56,9 +60,10 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn submitted(&self, dispatches: u64) {
+    pub(crate) fn submitted(&self, dispatches: u64, image_copies: u64) {
         self.submissions.fetch_add(1, Ordering::Relaxed);
         self.dispatches.fetch_add(dispatches, Ordering::Relaxed);
+        self.image_copies.fetch_add(image_copies, Ordering::Relaxed);
     }
 
     pub(crate) fn uploaded(&self, bytes: u64) {
@@ -86,6 +91,7 @@ impl Tally {
         Counters {
             submissions: get(&self.submissions),
             dispatches: get(&self.dispatches),
+            image_copies: get(&self.image_copies),
             upload_bytes: get(&self.upload_bytes),
             readback_bytes: get(&self.readback_bytes),
             pipelines: get(&self.pipelines),

@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use super::adapter::{Features, Info};
+use super::images;
 use super::limits::{PARAMS_BYTES, STORAGE_BUFFERS};
 use super::pool::{Buffer, Pool};
 use crate::{Error, Result};
 
-/// How a kernel uses one of its storage buffers.
+/// How a kernel uses one of its buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// `var<storage, read>`
     Read,
     /// `var<storage, read_write>`
     ReadWrite,
+    /// `texture_storage_2d<rgba32uint, read>`: the vectors of a buffer in lines of [`IMAGE_WIDTH`](super::limits::IMAGE_WIDTH), found by the
+    /// prelude's `texel` and copied there before the launch if the buffer was written since the last one. Software adapters load them several
+    /// times as fast.
+    Image,
 }
 
 /// One field of a parameter struct, as [`params!`](crate::params) saw it; a test compares it with the WGSL struct `Params`.
@@ -60,7 +65,13 @@ impl Kernel {
 
     /// Whether a device with `features` has what this kernel needs beyond the portable baseline.
     pub fn runs_on(&self, features: Features) -> bool {
-        (features.subgroup || !self.subgroup) && (features.int64 || !self.native)
+        let images = self.images() == 0 || features.images;
+        (features.subgroup || !self.subgroup) && (features.int64 || !self.native) && images
+    }
+
+    /// How many of its buffers it binds as images.
+    pub(crate) fn images(&self) -> usize {
+        self.buffers.iter().filter(|access| **access == Access::Image).count()
     }
 }
 
@@ -106,14 +117,22 @@ impl Launch<'_> {
             ));
         }
         if !kernel.runs_on(info.features) {
-            return defect("this device lacks the subgroup or 64-bit operations it needs".into());
+            return defect("this device lacks the subgroups, 64-bit operations or images it needs".into());
         }
         for (i, (buffer, access)) in self.buffers.iter().zip(kernel.buffers).enumerate() {
             if !buffer.memory.belongs_to(pool) {
                 return defect(format!("buffer {i} belongs to another device"));
             }
-            if buffer.binding_bytes() > info.limits.binding_bytes {
-                info.limits.check_binding(&format!("{name}, buffer {i}"), buffer.binding_bytes())?;
+            let bytes = buffer.binding_bytes();
+            if *access == Access::Image {
+                let (lines, most) = (images::lines(bytes), info.limits.image_lines);
+                if lines > most.into() {
+                    return defect(format!(
+                        "buffer {i} is an image of {lines} lines, at most {most} possible"
+                    ));
+                }
+            } else if bytes > info.limits.binding_bytes {
+                info.limits.check_binding(&format!("{name}, buffer {i}"), bytes)?;
             }
             // A launch must not write memory that another of its bindings reads, even where the ranges are disjoint (wgpu issue 8470), nor
             // the same bytes twice.

@@ -33,6 +33,11 @@ pub const UPLOAD_CHUNK_BYTES: u64 = 2 << 20;
 pub const STAGING_BYTES: u64 = 32 << 20;
 /// Smallest buffer, and the unit to which bindings are rounded: one `vec4<f32>`, so that kernels may read whole vectors at the end.
 pub const BUFFER_UNIT: u64 = 16;
+/// Vectors of a line of an [image](super::Access::Image): a power of two, because a shader finds line and place by shifts (`texel` in
+/// `prelude.wgsl`). WebGPU's textures are 8192 wide and high at least.
+pub const IMAGE_WIDTH: u32 = 4096;
+/// Bytes of images kept: those of two of the largest operands.
+pub const IMAGES_BYTES: u64 = 128 << 20;
 /// Bind groups kept; beyond it the least recently used half goes.
 pub const BIND_GROUPS: usize = 4096;
 /// Bytes of idle buffers the pool keeps by default.
@@ -57,6 +62,8 @@ pub struct Limits {
     pub buffer_bytes: u64,
     /// Workgroups of one launch in each dimension.
     pub groups: u32,
+    /// Lines of an [image](super::Access::Image).
+    pub image_lines: u32,
     /// Bytes to which the start of a storage binding is aligned.
     pub storage_alignment: u32,
     /// Bytes to which the start of a uniform binding is aligned.
@@ -76,6 +83,7 @@ impl From<&wgpu::Limits> for Limits {
             binding_bytes: limits.max_storage_buffer_binding_size / BUFFER_UNIT * BUFFER_UNIT,
             buffer_bytes: limits.max_buffer_size / BUFFER_UNIT * BUFFER_UNIT,
             groups: limits.max_compute_workgroups_per_dimension,
+            image_lines: limits.max_texture_dimension_2d,
             storage_alignment: limits.min_storage_buffer_offset_alignment,
             uniform_alignment: limits.min_uniform_buffer_offset_alignment,
             storage_buffers: limits.max_storage_buffers_per_shader_stage,
@@ -163,6 +171,7 @@ mod tests {
         let ring = (PARAMS_BYTES * LAUNCHES_PER_SUBMISSION) as u64;
         assert!(ring <= wgpu::Limits::default().max_uniform_buffer_binding_size);
         assert!(STAGING_BYTES <= limits.buffer_bytes);
+        assert!(IMAGE_WIDTH.is_power_of_two() && IMAGE_WIDTH <= limits.image_lines);
     }
 
     #[test]

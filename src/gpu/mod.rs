@@ -32,6 +32,7 @@ mod budget;
 pub mod chosen;
 mod counters;
 mod fault;
+mod images;
 mod kept;
 mod kernel;
 pub mod limits;
@@ -277,6 +278,7 @@ impl Gpu {
         let mut recorder = self.recorder();
         recorder.flush(&self.inner.context, &[])?;
         to.memory.block().use_in(recorder.batch());
+        to.memory.block().write();
         recorder.flush(&self.inner.context, &[between])?;
         Ok(())
     }
@@ -357,14 +359,21 @@ impl Gpu {
         recorder.timestamps().map(|timestamps| timestamps.take(&self.inner.context)).transpose()
     }
 
-    /// Drops all idle buffers, and keeps at most `bytes` of them from now on.
+    /// Drops all idle buffers and images, and keeps at most `bytes` of them from now on.
     ///
     /// # Errors
     /// As [`Self::flush`].
     pub fn trim(&self, bytes: u64) -> Result<()> {
         self.inner.context.pool.set_cap(bytes);
         self.inner.context.pool.shrink(0);
+        self.recorder().all_images().clear(&self.inner.context);
         self.wait()
+    }
+
+    /// Has the [images](Access::Image) of all buffers copied anew before they are next loaded, as if every buffer had been written: for
+    /// measurements that call an operation on the same operands again and again.
+    pub fn expire_images(&self) {
+        self.recorder().all_images().expire();
     }
 
     fn recorder(&self) -> MutexGuard<'_, Recorder> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle, available_parallelism};
 
 use super::fault::scoped;
+use super::images::{self, Views};
 use super::kept::Kept;
 use super::kernel::{Access, Kernel, Launch};
 use super::limits::{BIND_GROUPS, STORAGE_BUFFERS};
@@ -157,7 +158,7 @@ impl Pipelines {
             return Ok(index);
         }
         let entries: Vec<_> =
-            (0u32..).zip(kernel.buffers).map(|(binding, access)| storage(binding, *access)).collect();
+            (0u32..).zip(kernel.buffers).map(|(binding, access)| entry(binding, *access)).collect();
         let what = format!("the layout of kernel {}::{}", kernel.op, kernel.entry);
         let (buffers, pipeline) = scoped(device, &what, || {
             let buffers = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
@@ -223,24 +224,27 @@ fn end(thread: JoinHandle<()>) {
     let _ = thread.join();
 }
 
-fn storage(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
-    wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
+fn entry(binding: u32, access: Access) -> wgpu::BindGroupLayoutEntry {
+    let ty = match access {
+        Access::Read | Access::ReadWrite => wgpu::BindingType::Buffer {
             ty: wgpu::BufferBindingType::Storage { read_only: access == Access::Read },
             has_dynamic_offset: false,
             min_binding_size: None,
         },
-        count: None,
-    }
+        Access::Image => wgpu::BindingType::StorageTexture {
+            access: wgpu::StorageTextureAccess::ReadOnly,
+            format: images::FORMAT,
+            view_dimension: wgpu::TextureViewDimension::D2,
+        },
+    };
+    wgpu::BindGroupLayoutEntry { binding, visibility: wgpu::ShaderStages::COMPUTE, ty, count: None }
 }
 
 /// What a bind group binds, by number: a key of `wgpu::Buffer`s would keep every buffer alive and leave the pool nothing to hand out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     layout: usize,
-    /// Block, offset and size of each binding; unused ones are `u64::MAX`.
+    /// Block, offset and size of each binding, of an image its id alone; unused ones are `u64::MAX`.
     slots: [(u64, u64, u64); STORAGE_BUFFERS],
 }
 
@@ -252,17 +256,22 @@ pub(crate) struct BindGroups {
 }
 
 impl BindGroups {
-    /// The bind group for `launch`; `true` says that it was made now. The number of buffers has been checked.
+    /// The bind group for `launch`, with `images` in the place of some buffers; `true` says that it was made now. The number of buffers has
+    /// been checked.
     pub(crate) fn get(
         &mut self,
         device: &wgpu::Device,
         pipelines: &Pipelines,
         pipeline: &Pipeline,
         launch: &Launch,
+        images: &Views,
     ) -> Result<(wgpu::BindGroup, bool)> {
         let mut key = Key { layout: pipeline.layout, slots: [(u64::MAX, 0, 0); STORAGE_BUFFERS] };
-        for (slot, buffer) in key.slots.iter_mut().zip(launch.buffers) {
-            *slot = (buffer.memory.block().id, buffer.offset, buffer.binding_bytes());
+        for ((slot, buffer), image) in key.slots.iter_mut().zip(launch.buffers).zip(images) {
+            *slot = match image {
+                Some(view) => (view.id, 0, 0),
+                None => (buffer.memory.block().id, buffer.offset, buffer.binding_bytes()),
+            };
         }
         self.clock += 1;
         if let Some((group, used)) = self.made.get_mut(&key) {
@@ -272,14 +281,17 @@ impl BindGroups {
 
         let _span = span("bind groups");
         let entries: Vec<_> = (0u32..)
-            .zip(launch.buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &buffer.memory.block().raw,
-                    offset: buffer.offset,
-                    size: wgpu::BufferSize::new(buffer.binding_bytes()),
-                }),
+            .zip(launch.buffers.iter().zip(images))
+            .map(|(binding, (buffer, image))| {
+                let resource = match image {
+                    Some(view) => wgpu::BindingResource::TextureView(&view.raw),
+                    None => wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                        buffer: &buffer.memory.block().raw,
+                        offset: buffer.offset,
+                        size: wgpu::BufferSize::new(buffer.binding_bytes()),
+                    }),
+                };
+                wgpu::BindGroupEntry { binding, resource }
             })
             .collect();
         let what = format!("binding the buffers of kernel {}::{}", launch.kernel.op, launch.kernel.entry);
@@ -306,7 +318,7 @@ impl BindGroups {
         self.made.retain(|_, (_, used)| *used >= median);
     }
 
-    /// Drops the bind groups that hold on to blocks which the pool has let go.
+    /// Drops the bind groups that hold on to blocks which the pool has let go, or to images that were dropped.
     pub(crate) fn forget(&mut self, blocks: &[u64]) {
         if !blocks.is_empty() {
             self.made.retain(|key, _| !key.slots.iter().any(|(id, ..)| blocks.contains(id)));

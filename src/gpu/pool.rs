@@ -67,6 +67,8 @@ pub(crate) struct Block {
     /// The last batch of recorded work that uses it. A host write runs before all work of the batch being recorded, so it must not
     /// touch memory which that batch uses.
     pub(crate) batch: AtomicU64,
+    /// How many recorded launches, uploads and copies write it.
+    writes: AtomicU64,
 }
 
 /// A block in use.
@@ -155,11 +157,24 @@ impl Pool {
     /// Takes a new allocation under the pool's care.
     pub(crate) fn adopt(self: &Arc<Self>, raw: wgpu::Buffer) -> Memory {
         let mut state = self.state();
-        let (id, size) = (state.next_id, raw.size());
-        state.next_id += 1;
-        state.allocated += size;
-        state.peak = state.peak.max(state.allocated);
-        Memory { block: Some(Block { raw, id, size, batch: AtomicU64::new(0) }), pool: Arc::clone(self) }
+        let size = raw.size();
+        let id = state.add(size);
+        Memory {
+            block: Some(Block { raw, id, size, batch: AtomicU64::new(0), writes: AtomicU64::new(0) }),
+            pool: Arc::clone(self),
+        }
+    }
+
+    /// Counts an allocation that is no block, and gives it an id.
+    pub(crate) fn reserve(&self, bytes: u64) -> u64 {
+        self.state().add(bytes)
+    }
+
+    /// The end of what [`Self::reserve`] counted.
+    pub(crate) fn release(&self, id: u64, bytes: u64) {
+        let mut state = self.state();
+        state.allocated -= bytes;
+        state.evicted.push(id);
     }
 
     fn give_back(&self, block: Block) {
@@ -197,6 +212,14 @@ impl Pool {
 }
 
 impl State {
+    /// Counts an allocation and gives it the next id.
+    fn add(&mut self, bytes: u64) -> u64 {
+        self.allocated += bytes;
+        self.peak = self.peak.max(self.allocated);
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
     fn shrink(&mut self, bytes: u64) {
         while self.idle_bytes > bytes {
             let Some(key) = self.idle.iter().min_by_key(|(_, idle)| idle.since).map(|(key, _)| *key) else {
@@ -214,6 +237,15 @@ impl State {
 impl Block {
     pub(crate) fn use_in(&self, batch: u64) {
         self.batch.store(batch, Ordering::Relaxed);
+    }
+
+    /// Notes that something recorded writes it.
+    pub(crate) fn write(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn used_in(&self, batch: u64) -> bool {

@@ -1,7 +1,7 @@
 //! Recorded launches, and the submissions they become.
 //!
-//! A flush is one upload of all parameters, one compute pass and one submission, with the copies of a read-back in it. WebGPU orders the
-//! launches of a pass and makes each see what the ones before it wrote.
+//! A flush is one upload of all parameters, one compute pass (several where images are copied in between) and one submission, with the copies
+//! of a read-back in it. WebGPU orders the launches of a pass and makes each see what the ones before it wrote.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,8 +12,9 @@ use super::adapter::Info;
 use super::budget::Budget;
 use super::counters::Tally;
 use super::fault::{self, Fault, scoped};
+use super::images::{ImageCopy, Images, Views};
 use super::kept::Kept;
-use super::kernel::{Kernel, Launch};
+use super::kernel::{Access, Kernel, Launch};
 use super::limits::{
     LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, UPLOAD_BYTES_PER_SUBMISSION,
     UPLOAD_CHUNK_BYTES,
@@ -50,9 +51,25 @@ impl Copy {
     }
 }
 
+/// What waits for the next flush.
+#[derive(Debug)]
+enum Recorded {
+    Launch(RecordedLaunch),
+    Image(ImageCopy),
+}
+
+impl Recorded {
+    fn launch(&self) -> Option<&RecordedLaunch> {
+        match self {
+            Self::Launch(launch) => Some(launch),
+            Self::Image(_) => None,
+        }
+    }
+}
+
 /// A launch that waits for the next flush. It holds the bind group, and through it the memory.
 #[derive(Debug)]
-struct Recorded {
+struct RecordedLaunch {
     pipeline: Pipeline,
     /// Whether this is its first launch.
     first: bool,
@@ -84,6 +101,7 @@ pub(crate) struct Ticket {
 pub(crate) struct Recorder {
     pipelines: Pipelines,
     bind_groups: BindGroups,
+    images: Images,
     ring: wgpu::Buffer,
     ring_group: wgpu::BindGroup,
     pending: Vec<Recorded>,
@@ -151,6 +169,7 @@ impl Recorder {
         Ok(Self {
             pipelines: Pipelines::new(layout, options.checked, Kept::open(device)),
             bind_groups: BindGroups::default(),
+            images: Images::default(),
             ring,
             ring_group,
             pending: Vec::with_capacity(LAUNCHES_PER_SUBMISSION),
@@ -198,12 +217,16 @@ impl Recorder {
     /// Appends a launch that has been checked, flushing before or after it where a bound is reached.
     pub(crate) fn record(&mut self, context: &Context, launch: &Launch) -> Result<()> {
         context.fault.check()?;
-        self.bind_groups.forget(&context.pool.evicted());
+        self.forget_evicted(context);
         let (pipeline, first) = self.pipelines.get(&context.device, launch.kernel, launch.constants)?;
-        if !self.pending.is_empty() && self.work.saturating_add(launch.work) > self.budget.work() {
+        let many = self.pending.len() + launch.kernel.images() >= LAUNCHES_PER_SUBMISSION;
+        let long = self.work.saturating_add(launch.work) > self.budget.work();
+        if !self.pending.is_empty() && (many || long) {
             self.flush(context, &[])?;
         }
-        let (buffers, made) = self.bind_groups.get(&context.device, &self.pipelines, &pipeline, launch)?;
+        let images = self.images(context, launch)?;
+        let (buffers, made) =
+            self.bind_groups.get(&context.device, &self.pipelines, &pipeline, launch, &images)?;
         context.tally.bound(made);
 
         let params = (!launch.params.is_empty()).then(|| {
@@ -212,19 +235,58 @@ impl Recorder {
             self.params.resize(offset + PARAMS_BYTES, 0);
             offset as u32
         });
-        for buffer in launch.buffers {
-            buffer.memory.block().use_in(self.batch);
+        for (buffer, access) in launch.buffers.iter().zip(launch.kernel.buffers) {
+            let block = buffer.memory.block();
+            block.use_in(self.batch);
+            if *access == Access::ReadWrite {
+                block.write();
+            }
         }
         if let Some(timestamps) = &mut self.timestamps {
             timestamps.note(launch);
         }
-        self.pending.push(Recorded { pipeline, first, buffers, params, groups: launch.groups });
+        let recorded = RecordedLaunch { pipeline, first, buffers, params, groups: launch.groups };
+        self.pending.push(Recorded::Launch(recorded));
         self.work = self.work.saturating_add(launch.work);
         self.compiled |= first;
         if self.pending.len() >= LAUNCHES_PER_SUBMISSION || self.work >= self.budget.work() {
             self.flush(context, &[])?;
         }
         Ok(())
+    }
+
+    /// The images that a launch loads, with the copies that they need recorded before it.
+    fn images(&mut self, context: &Context, launch: &Launch) -> Result<Views> {
+        let mut views = Views::default();
+        let buffers = launch.buffers.iter().zip(launch.kernel.buffers);
+        for (view, (buffer, access)) in views.iter_mut().zip(buffers) {
+            if *access != Access::Image {
+                continue;
+            }
+            let (image, copy) = self.images.get(context, buffer)?;
+            *view = Some(image);
+            if let Some(copy) = copy {
+                if let Some(timestamps) = &mut self.timestamps {
+                    timestamps.note_copy(&copy);
+                }
+                self.pending.push(Recorded::Image(copy));
+            }
+        }
+        Ok(views)
+    }
+
+    /// The images of buffers.
+    pub(crate) fn all_images(&mut self) -> &mut Images {
+        &mut self.images
+    }
+
+    /// Drops what shows or binds memory which the pool has let go.
+    fn forget_evicted(&mut self, context: &Context) {
+        let evicted = context.pool.evicted();
+        if !evicted.is_empty() {
+            self.images.forget(context, &evicted);
+            self.bind_groups.forget(&evicted);
+        }
     }
 
     /// Writes `bytes`, whole units of 4, into a block that nobody reads yet.
@@ -236,6 +298,7 @@ impl Recorder {
         bytes: &[u8],
     ) -> Result<()> {
         let _span = span("upload");
+        block.write();
         // Uploads run at the start of the submission, before the launches recorded so far.
         if block.used_in(self.batch) {
             self.flush(context, &[])?;
@@ -273,16 +336,16 @@ impl Recorder {
 
     /// Submits everything recorded, and `copies` after it. `None` where there was nothing to submit.
     pub(crate) fn flush(&mut self, context: &Context, copies: &[Copy]) -> Result<Option<Ticket>> {
-        self.bind_groups.forget(&context.pool.evicted());
+        self.forget_evicted(context);
         if self.pending.is_empty() && copies.is_empty() && self.uploads.is_empty() {
             context.fault.check()?;
             return Ok(None);
         }
-        if let Err(error) =
-            compile(context, self.pending.iter().map(|launch| (&launch.pipeline, launch.first)))
-        {
+        let launches = self.pending.iter().filter_map(Recorded::launch);
+        if let Err(error) = compile(context, launches.map(|launch| (&launch.pipeline, launch.first))) {
             // Launches after it may need what it would have written.
             self.pipelines.forget_failed();
+            self.images.clear(context);
             self.clear();
             return Err(error);
         }
@@ -306,13 +369,22 @@ impl Recorder {
         for upload in self.uploads.drain(..) {
             upload.encode(&mut encoder);
         }
-        // One pass for all launches, or one for each where they are timed: timestamps are those of passes.
-        let together = if self.timestamps.is_some() { 1 } else { LAUNCHES_PER_SUBMISSION };
-        for (pass, launches) in self.pending.chunks(together).enumerate() {
-            let timestamp_writes = self.timestamps.as_ref().map(|timestamps| timestamps.writes(pass));
-            let mut pass =
-                encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
-            for launch in launches {
+        // One pass for all launches between two copies, or one for each where they are timed: timestamps are those of passes.
+        let timestamps = self.timestamps.as_ref();
+        let together = |one: &Recorded, next: &Recorded| {
+            timestamps.is_none() && one.launch().is_some() && next.launch().is_some()
+        };
+        for (position, run) in self.pending.chunk_by(together).enumerate() {
+            if let [Recorded::Image(copy)] = run {
+                let around = timestamps.map(|timestamps| timestamps.writes_around(position));
+                let [before, after] = around.map_or([None, None], |around| around.map(Some));
+                before.map(|writes| begin(&mut encoder, Some(writes)));
+                copy.encode(&mut encoder);
+                after.map(|writes| begin(&mut encoder, Some(writes)));
+                continue;
+            }
+            let mut pass = begin(&mut encoder, timestamps.map(|timestamps| timestamps.writes(position)));
+            for launch in run.iter().filter_map(Recorded::launch) {
                 pass.set_pipeline(launch.pipeline.raw()?);
                 pass.set_bind_group(0, &launch.buffers, &[]);
                 if let Some(offset) = launch.params {
@@ -331,7 +403,8 @@ impl Recorder {
         let started = Instant::now();
         let index = context.queue.submit([encoder.finish()]);
         self.belt.recall();
-        context.tally.submitted(self.pending.len() as u64);
+        let launches = self.pending.iter().filter_map(Recorded::launch).count();
+        context.tally.submitted(launches as u64, (self.pending.len() - launches) as u64);
 
         let ticket = Ticket { batch: self.batch, index: index.clone() };
         let work = (!self.compiled).then_some(self.work);
@@ -379,6 +452,13 @@ impl Recorder {
     pub(crate) fn newest(&self) -> Option<Ticket> {
         self.in_flight.back().map(|s| Ticket { batch: s.batch, index: s.index.clone() })
     }
+}
+
+fn begin<'a>(
+    encoder: &'a mut wgpu::CommandEncoder,
+    timestamp_writes: Option<wgpu::ComputePassTimestampWrites<'_>>,
+) -> wgpu::ComputePass<'a> {
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes })
 }
 
 /// Waits until all of these pipelines are compiled, and has a hand in it; each comes with whether it is new.

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::fault::scoped;
+use super::images::ImageCopy;
 use super::kernel::{Kernel, Launch};
 use super::limits::LAUNCHES_PER_SUBMISSION;
 use super::queue::Context;
@@ -40,6 +41,17 @@ pub struct KernelTime {
     /// Their [estimated work](Launch::work).
     pub work: u64,
 }
+
+/// What a profile calls the copy of an image.
+static IMAGE_COPY: Kernel = Kernel {
+    op: "image",
+    source: "",
+    entry: "copy",
+    buffers: &[],
+    fields: &[],
+    subgroup: false,
+    native: false,
+};
 
 /// A launch, as far as a profile tells it from others.
 #[derive(Debug)]
@@ -85,6 +97,12 @@ impl Timestamps {
         self.pending.push(Mark { caller: running(), kernel, constants: constants.into(), work });
     }
 
+    /// Notes the copy of an image that is being recorded.
+    pub(crate) fn note_copy(&mut self, copy: &ImageCopy) {
+        let (kernel, constants) = (&IMAGE_COPY, Box::default());
+        self.pending.push(Mark { caller: running(), kernel, constants, work: 2 * copy.bytes });
+    }
+
     /// Forgets the launches noted since the last submission, which will not run.
     pub(crate) fn forget(&mut self) {
         self.pending.clear();
@@ -98,6 +116,24 @@ impl Timestamps {
             beginning_of_pass_write_index: Some(first),
             end_of_pass_write_index: Some(first + 1),
         }
+    }
+
+    /// As [`Self::writes`] for a copy, which is no pass: where one before it and one after it put theirs.
+    pub(crate) fn writes_around(&self, position: usize) -> [wgpu::ComputePassTimestampWrites<'_>; 2] {
+        let writes = self.writes(position);
+        let (begin, end) = (writes.beginning_of_pass_write_index, writes.end_of_pass_write_index);
+        [
+            wgpu::ComputePassTimestampWrites {
+                beginning_of_pass_write_index: None,
+                end_of_pass_write_index: begin,
+                ..writes.clone()
+            },
+            wgpu::ComputePassTimestampWrites {
+                beginning_of_pass_write_index: end,
+                end_of_pass_write_index: None,
+                ..writes
+            },
+        ]
     }
 
     /// Has the stamps of the launches noted so far copied to where the host can read them, after their passes.
