@@ -1,15 +1,14 @@
-// The operands of `matmul.registers.wgsl` by 64-bit words (`prelude.native.wgsl`), wherever their rows start: from an odd place on, four
-// floats are in three words.
+// The operands of `matmul.registers.wgsl` for software adapters: from an image (`Access::Image`), whose rows start on vectors, or by 64-bit words
+// (`prelude.native.wgsl`) from a buffer, wherever its rows start: from an odd place on, four floats are in three words.
 //
-// Constants: A_WHOLE, B_WHOLE: 1 where rows of that operand as stored start on vectors, A_EVEN, B_EVEN: 1 where they start on words. WIDE: 1
-// where rows of B are eights and not transposed: eight of its columns are then one load. A_WIDE: 1 where rows of A as stored are eights and
-// transposed.
+// Constants: A_IMAGE, B_IMAGE: 1 where that operand is an image. A_WHOLE, B_WHOLE: 1 where its rows as stored start on vectors; A_EVEN,
+// B_EVEN: 1 where they start on words.
 
-//! unroll x 0..A_WIDE
-@group(0) @binding(0) var<storage, read> a: array<vec4<u64>>;
-fn a_vectors(at: u32) -> vec4<u64> { return a[at / 8u]; }
+//! unroll x 0..A_IMAGE
+@group(0) @binding(0) var a: texture_storage_2d<rgba32uint, read>;
+fn a_vector(at: u32) -> vec4<f32> { return bitcast<vec4<f32>>(textureLoad(a, texel(at / 4u))); }
 //! end
-//! unroll x A_WIDE..A_WHOLE
+//! unroll x A_IMAGE..A_WHOLE
 @group(0) @binding(0) var<storage, read> a: array<vec2<u64>>;
 fn a_vector(at: u32) -> vec4<f32> { return floats(a[at / 4u]); }
 //! end
@@ -27,11 +26,11 @@ fn a_vector(at: u32) -> vec4<f32> {
 }
 //! end
 
-//! unroll x 0..WIDE
-@group(0) @binding(1) var<storage, read> b: array<vec4<u64>>;
-fn b_vectors(at: u32) -> vec4<u64> { return b[at / 8u]; }
+//! unroll x 0..B_IMAGE
+@group(0) @binding(1) var b: texture_storage_2d<rgba32uint, read>;
+fn b_vector(at: u32) -> vec4<f32> { return bitcast<vec4<f32>>(textureLoad(b, texel(at / 4u))); }
 //! end
-//! unroll x WIDE..B_WHOLE
+//! unroll x B_IMAGE..B_WHOLE
 @group(0) @binding(1) var<storage, read> b: array<vec2<u64>>;
 fn b_vector(at: u32) -> vec4<f32> { return floats(b[at / 4u]); }
 //! end

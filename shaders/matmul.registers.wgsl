@@ -2,17 +2,15 @@
 //
 // For software adapters, where workgroup memory is slower than storage and loads cost 30 times an FMA. A subgroup holds a tile of C; each
 // lane loads its share of the rows of A once and broadcasts it. 32 x 64 by 8 lanes: a step of 4 in k takes 12 loads of four elements a lane
-// for 2048 FLOPs a lane, or where `matmul.native.wgsl` has them 4 of four (2 of eight where A is transposed) and 4 of eight. Without subgroups
-// (LANES = 1) each invocation has a tile of its own: also what small and skinny matrices use on any adapter, with tiles of 4 x 4, or of 8 x 4
-// by words.
+// for 2048 FLOPs a lane. Without subgroups (LANES = 1) each invocation has a tile of its own: also what small and skinny matrices use on any
+// adapter, with tiles of 4 x 4, or of 8 x 4 in `matmul.native.wgsl`.
 //
-// Mesa's driver loads lane by lane, ten to twenty cycles each and little more for wide loads, and fuses no multiply-add: half of the time of a large
-// product are these loads, a third its products and sums, the rest spilled sums. So neither more columns a tile (which compile twice as long) nor
-// prefetching by further loads pays.
+// Mesa's driver loads from buffers lane by lane, ten to twenty cycles each and little more for wide loads: half of the time of a large product.
+// From an image (`matmul.native.wgsl`) it takes 60 instructions for all lanes, a quarter of the time. The rest are products and sums, which it
+// does not fuse, on 256 sums that it spills: three quarters of what `bench` measures such pairs to reach in registers.
 //
 // Constants: LANES: invocations that share the rows of A, the subgroup's size, or 1 without subgroups. SHARED: 1 where they share through
 // broadcasts. GROUP: invocations of a workgroup, LANES where SHARED. ROWS, COLUMNS: the tile, multiples of 4 LANES.
-// WIDE, A_WIDE: 1 where B, or A, is loaded by eights, LOADED: elements of a load of B, 4 or 8.
 
 // Rows and columns beyond the edge repeat the last one, and `store` drops what they give. Where a vector crosses the edge it reads
 // elements of the next row, or beyond the buffer what WebGPU returns there: both only reach sums that are dropped.
@@ -28,41 +26,28 @@ fn registers(
         return;
     }
     let tile = tile_at(index, ROWS, COLUMNS);
-    // A lane's row (u, w) is 4u + w rows of lanes down where its vectors lie along k, else component w of its vector u.
-    let a_step = select(1u, params.a_row, A_T == 1u);
-    let b_step = select(params.b_row, 1u, B_T == 1u);
-    //! unroll x 0..A_WIDE
-    // The first half of the lanes has rows of A for an even p, the other half for the odd one behind it.
-    let a_at = tile.batch * params.a_batch
-        + min(tile.row + lane % (LANES / 2u) * 8u, params.m - 1u) + lane / (LANES / 2u) * params.a_row;
-    //! end
-    //! unroll x A_WIDE..1
+    // Where a lane's next vectors lie: of four rows along k, or of one place in the rows as stored, taken one after the other. A lane's row
+    // (u, w) is 4u + w rows of lanes down where its vectors lie along k, else component w of its vector u.
     //! unroll u 0..ROWS/LANES/4
+    //! unroll x 0..A_T
+    var a_at_$u = tile.batch * params.a_batch + min(tile.row + (LANES * $u + lane) * 4u, params.m - 1u);
+    //! end
+    //! unroll x A_T..1
     //! unroll w 0..4
-    var a_at_$u_$w = tile.batch * params.a_batch;
-    if A_T == 1u {
-        a_at_$u_$w += min(tile.row + (LANES * $u + lane) * 4u, params.m - 1u) + $w * params.a_row;
-    } else {
-        a_at_$u_$w += min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.a_row;
-    }
+    var a_at_$u_$w = tile.batch * params.a_batch + min(tile.row + (4u * $u + $w) * LANES + lane, params.m - 1u) * params.a_row;
     //! end
-    //! end
-    //! end
-    // Vector v of a lane holds four columns; two vectors lie side by side where a load fetches eight.
-    //! unroll v 0..COLUMNS/LANES/4
-    let column_$v = tile.column + select((LANES * $v + lane) * 4u, (LANES * ($v / 2u) + lane) * 8u + $v % 2u * 4u, WIDE == 1u);
-    //! end
-    //! unroll v 0..COLUMNS/LANES/LOADED
-    //! unroll w 0..4
-    var b_at_$v_$w = tile.batch * params.b_batch;
-    if B_T == 1u {
-        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * 4u + $w, params.n - 1u) * params.b_row;
-    } else {
-        b_at_$v_$w += min(tile.column + (LANES * $v + lane) * LOADED, params.n - 1u) + $w * params.b_row;
-    }
     //! end
     //! end
     //! unroll v 0..COLUMNS/LANES/4
+    let column_$v = tile.column + (LANES * $v + lane) * 4u;
+    //! unroll x 0..B_T
+    //! unroll w 0..4
+    var b_at_$v_$w = tile.batch * params.b_batch + min(column_$v + $w, params.n - 1u) * params.b_row;
+    //! end
+    //! end
+    //! unroll x B_T..1
+    var b_at_$v = tile.batch * params.b_batch + min(column_$v, params.n - 1u);
+    //! end
     //! unroll x 0..SIDE
     var side_total_$v = vec4<f32>();
     var side_$v = vec4<f32>();
@@ -82,49 +67,36 @@ fn registers(
     for (var start = 0u; start < depth; start += params.block) {
     let stop = min(start + params.block, depth);
     for (var p = start; p < stop; p += 4u) {
-        //! unroll x 0..A_WIDE
-        // By pairs of p: the rows of two vectors.
-        var pairs: array<array<vec4<f32>, 2>, 2>;
-        //! unroll h 0..2
-        let words_$h = a_vectors(a_at + (p + 2u * $h) * a_step);
-        pairs[$h] = array(floats(words_$h.xy), floats(words_$h.zw));
-        //! end
-        //! end
-        //! unroll x A_WIDE..1
         //! unroll u 0..ROWS/LANES/4
-        var a_$u = mat4x4<f32>(
-            //! unroll w 0..4
-            in_depth(a_vector(a_at_$u_$w + p * a_step), p, $w, A_T == 0u),
-            //! end
-        );
-        if A_T == 1u {
-            a_$u = transpose(a_$u);
-        }
-        //! end
-        //! end
-        //! unroll x WIDE..1
-        //! unroll v 0..COLUMNS/LANES/4
-        var b_$v = mat4x4<f32>(
-            //! unroll w 0..4
-            in_depth(b_vector(b_at_$v_$w + p * b_step), p, $w, B_T == 1u),
-            //! end
-        );
-        if B_T == 1u {
-            b_$v = transpose(b_$v);
-        }
-        //! end
-        //! end
-        //! unroll x 0..WIDE
-        var halves: array<mat4x4<f32>, COLUMNS / LANES / 4u>;
-        //! unroll v 0..COLUMNS/LANES/LOADED
+        var a_$u: mat4x4<f32>;
         //! unroll w 0..4
-        let words_$v_$w = b_vectors(b_at_$v_$w + p * b_step);
-        halves[2u * $v][$w] = in_depth(floats(words_$v_$w.xy), p, $w, false);
-        halves[2u * $v + 1u][$w] = in_depth(floats(words_$v_$w.zw), p, $w, false);
+        //! unroll x 0..A_T
+        a_$u[$w] = in_depth(a_vector(a_at_$u), p, $w, false);
+        a_at_$u += params.a_row;
+        //! end
+        //! unroll x A_T..1
+        a_$u[$w] = in_depth(a_vector(a_at_$u_$w), p, $w, true);
+        a_at_$u_$w += 4u;
+        //! end
+        //! end
+        //! unroll x 0..A_T
+        a_$u = transpose(a_$u);
         //! end
         //! end
         //! unroll v 0..COLUMNS/LANES/4
-        let b_$v = halves[$v];
+        var b_$v: mat4x4<f32>;
+        //! unroll w 0..4
+        //! unroll x 0..B_T
+        b_$v[$w] = in_depth(b_vector(b_at_$v_$w), p, $w, true);
+        b_at_$v_$w += 4u;
+        //! end
+        //! unroll x B_T..1
+        b_$v[$w] = in_depth(b_vector(b_at_$v), p, $w, false);
+        b_at_$v += params.b_row;
+        //! end
+        //! end
+        //! unroll x 0..B_T
+        b_$v = transpose(b_$v);
         //! end
         //! end
         //! unroll v 0..COLUMNS/LANES/4
@@ -132,17 +104,13 @@ fn registers(
         side_$v += (b_$v[0] + b_$v[1]) + (b_$v[2] + b_$v[3]);
         //! end
         //! end
-        // The four products of a sum stand together: its registers are then loaded and spilled once a step.
+        // The four products of a step are added among themselves first: the sum, which a software adapter spills, is then loaded and stored
+        // once a step, and takes a quarter of the roundings.
         //! unroll u 0..ROWS/LANES/4
         //! unroll w 0..4
         //! unroll l 0..LANES
         {
-            //! unroll x 0..A_WIDE
-            //! unroll s 0..4
-            let term_$s = subgroupBroadcast(pairs[$s / 2u][$l % 2u][$w], $l / 2u + $s % 2u * (LANES / 2u));
-            //! end
-            //! end
-            //! unroll x A_WIDE..SHARED
+            //! unroll x 0..SHARED
             //! unroll s 0..4
             let term_$s = subgroupBroadcast(a_$u[$w][$s], u32($l));
             //! end
@@ -153,9 +121,11 @@ fn registers(
             //! end
             //! end
             //! unroll v 0..COLUMNS/LANES/4
-            //! unroll s 0..4
-            sum_$u_$w_$l_$v = fma(vec4(term_$s), b_$v[$s], sum_$u_$w_$l_$v);
+            var products_$v = term_0 * b_$v[0];
+            //! unroll s 1..4
+            products_$v = fma(vec4(term_$s), b_$v[$s], products_$v);
             //! end
+            sum_$u_$w_$l_$v += products_$v;
             //! end
         }
         //! end

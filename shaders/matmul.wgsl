@@ -13,7 +13,7 @@
 // SIDE: 1 where the sums of B's columns are wanted. NATIVE: 1 where `matmul.native.wgsl` says how A and B are bound and loaded.
 //
 // Sums are made in blocks of params.block along k, and the blocks added one after the other: a chain of k roundings would pass the bound
-// that tolerance.rs allows where terms are equal, and a chain of block + k / block cannot.
+// that tolerance.rs allows where terms are equal, and a chain of block + k / block cannot, nor one of 4 + block / 4 + k / block.
 //
 // Two families, each with what is here: `matmul.registers.wgsl` for software adapters and small matrices, `matmul.tiles.wgsl` for GPUs.
 // `matmul.native.wgsl` loads operands of the first by 64-bit words, and `matmul.padded.wgsl` makes copies for it whose rows start on vectors.

@@ -72,6 +72,16 @@ pub fn product_block(terms: usize, step: usize) -> usize {
     largest_block(terms, step, 7.0)
 }
 
+/// [`product_block`] for sums of chains: `step` products one after the other, their sums one after the other into that of a block, and those of
+/// the blocks. With C chains in a block a term passes through step + C + ⌈n/(step·C)⌉ − 3 of them and its product's rounding:
+/// C + n/(step·C) ≤ 8 − step + 2√n leaves one. Blocks are several times as long as without chains.
+pub fn chained_block(terms: usize, step: usize) -> usize {
+    let (n, step) = (terms as f64, step.max(1));
+    let most = (8.0 - step as f64 + 2.0 * n.sqrt()) / 2.0;
+    let chains = most + (most * most - n / step as f64).max(0.0).sqrt();
+    (chains as usize).max(1) * step
+}
+
 /// The largest B with B + n/B ≤ spare + 2√n, that is (√B − √(n/B))² ≤ spare, in whole steps.
 fn largest_block(terms: usize, step: usize, spare: f64) -> usize {
     let root = (spare.sqrt() + (spare + 4.0 * (terms as f64).sqrt()).sqrt()) / 2.0;
@@ -114,6 +124,13 @@ mod tests {
                 assert!(block.is_multiple_of(step) && roundings(block) <= allowed, "{n}: {block}");
                 // A product that is not fused is rounded once more, and allowed two.
                 assert!(roundings(of_products) + 1.0 <= allowed + 2.0, "{n}: {of_products}");
+                let of_chains = chained_block(n, step);
+                let chains = of_chains.min(n).div_ceil(step);
+                let roundings = step.min(n) + chains + n.div_ceil(of_chains) - 2;
+                assert!(
+                    of_chains.is_multiple_of(step) && roundings as f64 <= allowed + 2.0,
+                    "{n}: {of_chains}"
+                );
             }
         }
     }

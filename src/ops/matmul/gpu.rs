@@ -31,8 +31,15 @@ crate::params! {
 }
 
 /// A, B, the two terms and C; then the sums of B's columns, where they are wanted.
-const BUFFERS: &[Access; 6] =
-    &[Access::Read, Access::Read, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite];
+const fn buffers(a: Access, b: Access) -> [Access; 6] {
+    [a, b, Access::Read, Access::Read, Access::ReadWrite, Access::ReadWrite]
+}
+
+/// A without, then with its image; likewise B.
+const BUFFERS: [[[Access; 6]; 2]; 2] = [
+    [buffers(Access::Read, Access::Read), buffers(Access::Read, Access::Image)],
+    [buffers(Access::Image, Access::Read), buffers(Access::Image, Access::Image)],
+];
 
 /// What all families share, and the files of one of them.
 macro_rules! family {
@@ -48,13 +55,15 @@ const fn kernel(
     entry: &'static str,
     source: &'static str,
     [subgroup, native]: [bool; 2],
+    [a, b]: [usize; 2],
     side: bool,
 ) -> Kernel {
+    let buffers: &'static [Access; 6] = &BUFFERS[a][b];
     Kernel {
         op: super::NAME,
         source,
         entry,
-        buffers: if side { BUFFERS } else { BUFFERS.split_at(5).0 },
+        buffers: if side { buffers } else { buffers.split_at(5).0 },
         fields: MatmulParams::FIELDS,
         subgroup,
         native,
@@ -66,31 +75,43 @@ const WORDS_SOURCE: &str = family!("prelude.native.wgsl", "matmul.native.wgsl", 
 const TILES_SOURCE: &str = family!("matmul.tiles.wgsl");
 
 /// Each without and with the sums of B's columns; what they need of a device are subgroups and 64-bit integers.
-static REGISTERS: [Kernel; 2] = both("registers", REGISTERS_SOURCE, [false, false]);
-static REGISTER_WORDS: [Kernel; 2] = both("registers", WORDS_SOURCE, [false, true]);
+static REGISTERS: [Kernel; 2] = both("registers", REGISTERS_SOURCE, [false, false], [0; 2]);
 // The same entry: with SHARED = 1 it broadcasts across a subgroup.
-static SUBGROUP: [Kernel; 2] = both("registers", REGISTERS_SOURCE, [true, false]);
-static WORDS: [Kernel; 2] = both("registers", WORDS_SOURCE, [true, true]);
-static TILES: [Kernel; 2] = both("tiles", TILES_SOURCE, [false, false]);
+static SUBGROUP: [Kernel; 2] = both("registers", REGISTERS_SOURCE, [true, false], [0; 2]);
+static REGISTER_WORDS: [[[Kernel; 2]; 2]; 2] = loaded([false, true]);
+static WORDS: [[[Kernel; 2]; 2]; 2] = loaded([true, true]);
+static TILES: [Kernel; 2] = both("tiles", TILES_SOURCE, [false, false], [0; 2]);
 
-const fn both(entry: &'static str, source: &'static str, needs: [bool; 2]) -> [Kernel; 2] {
-    [kernel(entry, source, needs, false), kernel(entry, source, needs, true)]
+const fn both(
+    entry: &'static str,
+    source: &'static str,
+    needs: [bool; 2],
+    images: [usize; 2],
+) -> [Kernel; 2] {
+    [kernel(entry, source, needs, images, false), kernel(entry, source, needs, images, true)]
 }
 
-impl Family {
-    fn kernel(self, side: bool) -> &'static Kernel {
-        let kernels = match self {
-            Self::Registers => &REGISTERS,
-            Self::RegisterWords => &REGISTER_WORDS,
-            Self::Subgroup => &SUBGROUP,
-            Self::Words => &WORDS,
-            Self::Tiles => &TILES,
-        };
-        &kernels[usize::from(side)]
+/// A without, then with its image; likewise B.
+const fn loaded(needs: [bool; 2]) -> [[[Kernel; 2]; 2]; 2] {
+    const fn of(needs: [bool; 2], a: usize) -> [[Kernel; 2]; 2] {
+        [both("registers", WORDS_SOURCE, needs, [a, 0]), both("registers", WORDS_SOURCE, needs, [a, 1])]
     }
+    [of(needs, 0), of(needs, 1)]
 }
 
 impl Plan {
+    fn kernel(self, side: bool) -> &'static Kernel {
+        let [a, b] = self.images.map(usize::from);
+        let kernels = match self.family {
+            Family::Registers => &REGISTERS,
+            Family::RegisterWords => &REGISTER_WORDS[a][b],
+            Family::Subgroup => &SUBGROUP,
+            Family::Words => &WORDS[a][b],
+            Family::Tiles => &TILES,
+        };
+        &kernels[usize::from(side)]
+    }
+
     /// What a kernel is compiled for.
     fn constants(self, shape: MatmulShape, form: Form) -> Vec<(&'static str, u32)> {
         let Form { terms, finish, side } = form;
@@ -99,17 +120,7 @@ impl Plan {
         let shared = self.family.shared();
         let native = self.family.words();
         let [[_, a], [_, b]] = stored(shape);
-        let [copied_a, copied_b] = self.copies;
-        // An empty operand is bound with 16 bytes: one load of eight elements would be longer than that.
-        let eights = |columns: usize, copied: bool| {
-            native && ![a, b, shape.k].contains(&0) && (columns.is_multiple_of(8) || copied)
-        };
-        let wide = eights(b, copied_b) && !shape.b_transposed && self.tile[1].is_multiple_of(8 * self.lanes);
-        // Halves of the lanes load rows of two p: together as many as the tile has.
-        let a_wide = eights(a, copied_a)
-            && shape.a_transposed
-            && self.family.shared()
-            && self.tile[0] == 4 * self.lanes;
+        let [image_a, image_b] = self.images;
         let [tile_m, tile_n] = if self.family == Family::Tiles { self.tile } else { [64; 2] };
         let [rows, columns] = if self.family == Family::Tiles { [4; 2] } else { self.tile };
         [
@@ -117,7 +128,7 @@ impl Plan {
             ("B_T", usize::from(shape.b_transposed)),
             ("ALIGNED", usize::from(whole(a) && whole(b))),
             ("WHOLE", usize::from(whole(shape.n))),
-            ("TAIL", usize::from(!whole(shape.k) && self.copies != [true; 2])),
+            ("TAIL", usize::from(!whole(shape.k) && self.padded != [true; 2])),
             ("TERMS", terms as usize),
             ("FINISH", finish as usize),
             ("RECTIFIED", usize::from(kinked && terms != SLOPES)),
@@ -126,13 +137,12 @@ impl Plan {
             ("SLOPED", usize::from(terms == SLOPES)),
             ("SIDE", usize::from(side)),
             ("NATIVE", usize::from(native)),
-            ("A_WHOLE", usize::from(native && (whole(a) || copied_a))),
+            ("A_IMAGE", usize::from(image_a)),
+            ("B_IMAGE", usize::from(image_b)),
+            ("A_WHOLE", usize::from(native && (whole(a) || image_a))),
             ("A_EVEN", usize::from(native && a.is_multiple_of(2))),
-            ("B_WHOLE", usize::from(native && (whole(b) || copied_b))),
+            ("B_WHOLE", usize::from(native && (whole(b) || image_b))),
             ("B_EVEN", usize::from(native && b.is_multiple_of(2))),
-            ("WIDE", usize::from(wide)),
-            ("A_WIDE", usize::from(a_wide)),
-            ("LOADED", if wide { 8 } else { 4 }),
             ("LANES", if shared { self.lanes } else { 1 }),
             ("SHARED", usize::from(shared)),
             ("GROUP", if self.family == Family::Tiles { 64 } else { self.group }),
@@ -239,7 +249,7 @@ impl Finish {
 /// Every kernel with the constants it meets: transposes, alignment, tails, tiles.
 pub(super) fn shaders() -> Vec<Shader> {
     let mut all: Vec<Shader> = vec![padded::shader()];
-    let adapter = Adapter { software: true, subgroup: Some(8), words: true };
+    let adapter = Adapter { software: true, subgroup: Some(8), words: true, images: true };
     for family in Family::ALL {
         for (m, n, k) in [(64, 64, 64), (60, 64, 64), (64, 68, 61), (63, 65, 61), (2048, 2048, 64)] {
             for (a_transposed, b_transposed) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -247,7 +257,7 @@ pub(super) fn shaders() -> Vec<Shader> {
                 let plan = Plan::choose(shape, adapter, Some(family));
                 let mut push = |terms, finish, side| {
                     let constants = plan.constants(shape, Form { terms, finish, side });
-                    let kernel = plan.family.kernel(side);
+                    let kernel = plan.kernel(side);
                     let known = |shader: &Shader| {
                         std::ptr::eq(shader.kernel, kernel) && shader.constants == constants
                     };
@@ -336,12 +346,12 @@ pub(crate) fn record_into(
     let padded_rows =
         [if shape.a_transposed { depth } else { m }, if shape.b_transposed { n } else { depth }];
     for (i, strides) in [&mut a_strides, &mut b_strides].into_iter().enumerate() {
-        if plan.copies[i] {
+        if plan.padded[i] {
             (operands[i], *strides) =
                 padded::record(gpu, &operands[i], batch, stored(shape)[i], *strides, padded_rows[i])?;
         }
     }
-    if plan.copies == [true; 2] {
+    if plan.padded == [true; 2] {
         // Zeros follow in both.
         k = depth;
     }
@@ -365,34 +375,11 @@ pub(crate) fn record_into(
         slope,
     };
     gpu.record(&Launch {
-        kernel: plan.family.kernel(form.side),
+        kernel: plan.kernel(form.side),
         constants: &plan.constants(shape, form),
         buffers: &buffers,
         params: params.bytes(),
         groups: gpu.limits().grid((tiles * plan.lanes).div_ceil(plan.group) as u64)?,
         work: 2 * (batch * m * n * k) as u64,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_load_eights_from_rows_that_start_on_them_and_from_copies() {
-        let adapter = Adapter { software: true, subgroup: Some(8), words: true };
-        let wide = |n, k, b_transposed| {
-            let shape = MatmulShape { b_transposed, ..MatmulShape::of([512, n, k]) };
-            let plan = Plan::choose(shape, adapter, Some(Family::Words));
-            let constants = plan.constants(shape, Epilogue::NONE.form().0);
-            assert!(constants.contains(&("TAIL", 0)));
-            constants.contains(&("WIDE", 1))
-        };
-        assert!(wide(512, 512, false));
-        assert!(!wide(512, 512, true));
-        assert!(!wide(508, 512, false));
-        assert!(wide(508, 511, false));
-        assert!(wide(511, 512, false));
-        assert!(!wide(512, 0, false));
-    }
 }

@@ -4,7 +4,7 @@ use crate::cpu::matmul::Strides;
 use crate::error::Result;
 use crate::gpu::{Access, Buffer, Gpu, Kernel, Params};
 use crate::ops::Shader;
-use crate::ops::launch::{check_count, per_item};
+use crate::ops::launch::{check_count, per_group};
 
 crate::params! {
     /// Parameters of `matmul.padded.wgsl`.
@@ -15,7 +15,7 @@ crate::params! {
         row: u32,
         padded_rows: u32,
         vectors: u32,
-        items: u32,
+        lines: u32,
     }
 }
 
@@ -36,12 +36,7 @@ pub(super) fn shader() -> Shader {
     Shader { kernel: &PADDED, constants: Vec::new() }
 }
 
-/// Elements of a row of a copy: whole eights, the most that a kernel loads at once.
-pub(super) fn columns(columns: usize) -> usize {
-    columns.next_multiple_of(8)
-}
-
-/// Records a copy of `batch` matrices, each [rows, columns] as stored with `strides`: zeros follow each row up to a whole eight, and each matrix's
+/// Records a copy of `batch` matrices, each [rows, columns] as stored with `strides`: zeros follow each row up to a whole vector, and each matrix's
 /// rows up to `padded_rows`. Returns the copy with its strides.
 pub(super) fn record(
     gpu: &Gpu,
@@ -51,7 +46,7 @@ pub(super) fn record(
     strides: Strides,
     padded_rows: usize,
 ) -> Result<(Buffer, Strides)> {
-    let row = self::columns(columns);
+    let row = columns.next_multiple_of(4);
     let elements = batch * padded_rows * row;
     check_count(super::NAME, elements)?;
     let copy = gpu.alloc(4 * elements as u64)?;
@@ -62,8 +57,8 @@ pub(super) fn record(
         row: strides.row as u32,
         padded_rows: padded_rows as u32,
         vectors: (row / 4) as u32,
-        items: (elements / 4) as u32,
+        lines: (batch * padded_rows) as u32,
     };
-    per_item(gpu, &PADDED, &[], &[operand, &copy], &params, elements / 4, 8 * elements)?;
+    per_group(gpu, &PADDED, &[], &[operand, &copy], &params, batch * padded_rows, 8 * elements)?;
     Ok((copy, Strides { batch: padded_rows * row, row }))
 }

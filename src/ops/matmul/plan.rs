@@ -3,7 +3,7 @@
 use crate::cpu::matmul::MatmulShape;
 use crate::gpu::Gpu;
 use crate::gpu::limits::LOOP_ROUNDS;
-use crate::tolerance::product_block;
+use crate::tolerance::{chained_block, product_block};
 
 /// How a product is computed: a family of kernels with its tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,17 +14,19 @@ pub(super) struct Plan {
     /// Invocations that share a tile (`registers`), of a workgroup of `group`.
     pub(super) lanes: usize,
     pub(super) group: usize,
-    /// Whether A, and B, are loaded from copies whose rows start on vectors.
-    pub(super) copies: [bool; 2],
+    /// Whether A, and B, are loaded from images.
+    pub(super) images: [bool; 2],
+    /// Whether these show copies whose rows start on vectors.
+    pub(super) padded: [bool; 2],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     Registers,
-    /// `Registers` with operands loaded by 64-bit words.
+    /// `Registers` with operands loaded from images or by 64-bit words.
     RegisterWords,
     Subgroup,
-    /// `Subgroup` with operands loaded by 64-bit words.
+    /// `Subgroup` with operands loaded from images or by 64-bit words.
     Words,
     Tiles,
 }
@@ -58,7 +60,7 @@ impl Family {
         subgroup && (adapter.words || !self.words())
     }
 
-    /// Whether operands are loaded by 64-bit words.
+    /// Whether operands are loaded from images or by 64-bit words.
     pub(super) fn words(self) -> bool {
         matches!(self, Self::RegisterWords | Self::Words)
     }
@@ -72,12 +74,20 @@ pub(super) struct Adapter {
     pub(super) subgroup: Option<u32>,
     /// Whether kernels may load 64-bit words.
     pub(super) words: bool,
+    /// Whether they may load images.
+    pub(super) images: bool,
 }
 
 impl Adapter {
     pub(super) fn of(gpu: &Gpu) -> Self {
         let info = gpu.info();
-        Self { software: info.software(), subgroup: info.subgroup_size(), words: info.features.int64 }
+        let features = info.features;
+        Self {
+            software: info.software(),
+            subgroup: info.subgroup_size(),
+            words: features.int64,
+            images: features.images,
+        }
     }
 }
 
@@ -105,7 +115,10 @@ impl Plan {
             true => Family::Registers,
             false => Family::Tiles,
         });
-        let copies = if family == Family::Words { copies(shape) } else { [false; 2] };
+        let images = |tile| match family {
+            Family::Words | Family::RegisterWords if adapter.images => images(shape, tile, family.shared()),
+            _ => [[false; 2]; 2],
+        };
         let lanes = adapter.subgroup.map_or(1, |lanes| lanes as usize);
         match family {
             Family::Registers | Family::RegisterWords => {
@@ -113,19 +126,24 @@ impl Plan {
                 let group = if software { lanes } else { 64 };
                 // More rows by words: loads of B, which are short where it is narrow, then serve twice as many.
                 let height = if family == Family::RegisterWords && m > 4 { 8 } else { 4 };
-                Self { family, tile: [height, 4], lanes: 1, group, copies }
+                let tile = [height, 4];
+                let [images, padded] = images(tile);
+                Self { family, tile, lanes: 1, group, images, padded }
             }
             // 32 × 64 for 8 lanes: 64 × 64 saves a tenth of the time at best, and takes a software adapter three times as long to compile. A
             // tile holds at least a vector a lane.
             Family::Subgroup | Family::Words => {
                 let side =
                     |n: usize, most: usize| if n > 4 * lanes { most.max(4 * lanes) } else { 4 * lanes };
-                Self { family, tile: [side(shape.m, 32), side(shape.n, 64)], lanes, group: lanes, copies }
+                let tile = [side(shape.m, 32), side(shape.n, 64)];
+                let [images, padded] = images(tile);
+                Self { family, tile, lanes, group: lanes, images, padded }
             }
             Family::Tiles => {
                 let tiles = shape.batch * shape.m.div_ceil(128) * shape.n.div_ceil(64);
                 let height = if tiles >= OCCUPIED { 128 } else { 64 };
-                Self { family, tile: [height, 64], lanes: 1, group: 1, copies }
+                let [images, padded] = [[false; 2]; 2];
+                Self { family, tile: [height, 64], lanes: 1, group: 1, images, padded }
             }
         }
     }
@@ -139,7 +157,7 @@ impl Plan {
 
     /// Terms that an invocation adds before the sum joins the total.
     pub(super) fn block(self, k: usize) -> usize {
-        product_block(k, if self.family == Family::Tiles { DEPTH } else { 4 })
+        if self.family == Family::Tiles { product_block(k, DEPTH) } else { chained_block(k, 4) }
     }
 
     /// Rounds of an invocation's loops, nested ones and those between blocks too.
@@ -165,18 +183,29 @@ pub(super) fn stored(shape: MatmulShape) -> [[usize; 2]; 2] {
     [if a_transposed { [k, m] } else { [m, k] }, if b_transposed { [n, k] } else { [k, n] }]
 }
 
-/// Elements that are copied at most: 64 MiB, for memory stays bounded, and half of what a binding may have.
-const MOST_COPIED: usize = 1 << 24;
+/// Multiply-adds of a small product for which images pay.
+const LEAST_IMAGED: usize = 1 << 20;
 
-/// The operands of which copies pay: both must start their rows on vectors, and end their depths with one. Copying an element takes as long as
-/// loads that start anywhere lose over two tiles.
-fn copies(shape: MatmulShape) -> [bool; 2] {
+/// Elements of an image at most: 64 MiB, half of those that are kept.
+const MOST_IMAGED: usize = 1 << 24;
+
+/// The operands of which images pay, and those of which images of padded copies do: such images must start their rows on vectors, and end
+/// their depths with one. An element costs as much to copy as an image gains in one or two tiles, to pad as it gains in two or three; for a
+/// small product, one that is not `large`, the launch that pads takes too long.
+fn images(shape: MatmulShape, [height, width]: [usize; 2], large: bool) -> [[bool; 2]; 2] {
+    let MatmulShape { batch, m, n, k, .. } = shape;
     let operands = stored(shape);
-    let wanted = operands.map(|[_, columns]| !whole(columns) || !whole(shape.k));
-    let elements = operands.map(|[rows, columns]| shape.batch * rows * columns);
-    let uses = [shape.n.div_ceil(64), shape.m.div_ceil(32)];
-    let pays = |i: usize| !wanted[i] || (uses[i] > 2 && elements[i] <= MOST_COPIED / 2);
-    if pays(0) && pays(1) { wanted } else { [false; 2] }
+    let odd = operands.map(|[_, columns]| !whole(columns) || !whole(k));
+    let elements = operands.map(|[rows, columns]| batch * rows * columns);
+    let uses = [n.div_ceil(width), m.div_ceil(height)];
+    let enough = large || [m, n, k].into_iter().fold(batch, usize::saturating_mul) >= LEAST_IMAGED;
+    let pays = [0, 1].map(|i| {
+        let least = if odd[i] { 3 } else { 2 };
+        enough && (large || !odd[i]) && uses[i] >= least && elements[i] <= MOST_IMAGED
+    });
+    // An odd depth is made whole in both or not at all.
+    let padded = [0, 1].map(|i| odd[i] && pays[i] && (whole(k) || pays == [true; 2]));
+    [[0, 1].map(|i| pays[i] && odd[i] == padded[i]), padded]
 }
 
 /// Classes of shapes for which `tune` may find another family than the usual one: the name, and the batch, m, n and k that it times.
@@ -207,7 +236,7 @@ mod tests {
     #[test]
     fn adapters_and_shapes_get_their_tiles() {
         let shape = |batch, m, n| MatmulShape { batch, ..MatmulShape::of([m, n, 9]) };
-        let adapter = |software, subgroup| Adapter { software, subgroup, words: false };
+        let adapter = |software, subgroup| Adapter { software, subgroup, words: false, images: false };
         let plan = |shape, software, subgroup| Plan::choose(shape, adapter(software, subgroup), None);
         assert_eq!(plan(shape(1, 512, 512), true, Some(8)).family, Family::Subgroup);
         assert_eq!(plan(shape(1, 512, 512), true, Some(8)).tile, [32, 64]);
@@ -225,14 +254,22 @@ mod tests {
     }
 
     #[test]
-    fn operands_are_copied_where_many_tiles_load_them() {
-        let adapter = Adapter { software: true, subgroup: Some(8), words: true };
-        let copies = |m, n, k| Plan::choose(MatmulShape::of([m, n, k]), adapter, Some(Family::Words)).copies;
-        assert_eq!(copies(512, 512, 512), [false, false]);
-        assert_eq!(copies(512, 513, 512), [false, true]);
-        assert_eq!(copies(512, 512, 513), [true, true]);
-        assert_eq!(copies(512, 10, 513), [false, false]);
-        assert_eq!(copies(40_000, 513, 785), [false, false]);
+    fn operands_are_images_where_several_tiles_load_them() {
+        let adapter = Adapter { software: true, subgroup: Some(8), words: true, images: true };
+        let plan = |m, n, k| {
+            let plan = Plan::choose(MatmulShape::of([m, n, k]), adapter, Some(Family::Words));
+            (plan.images, plan.padded)
+        };
+        assert_eq!(plan(512, 512, 512), ([true; 2], [false; 2]));
+        assert_eq!(plan(32, 512, 512), ([true, false], [false; 2]));
+        assert_eq!(plan(512, 64, 512), ([false, true], [false; 2]));
+        assert_eq!(plan(512, 513, 512), ([true, true], [false, true]));
+        assert_eq!(plan(512, 512, 513), ([true; 2], [true; 2]));
+        assert_eq!(plan(512, 10, 513), ([false; 2], [false; 2]));
+        assert_eq!(plan(40_000, 513, 785), ([false; 2], [false; 2]));
+        assert_eq!(plan(40_000, 512, 784), ([false, true], [false; 2]));
+        let none = Adapter { images: false, ..adapter };
+        assert_eq!(Plan::choose(MatmulShape::of([512; 3]), none, None).images, [false; 2]);
     }
 
     #[test]
@@ -247,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_family_that_was_measured_is_taken_where_it_runs() {
-        let adapter = Adapter { software: true, subgroup: Some(8), words: true };
+        let adapter = Adapter { software: true, subgroup: Some(8), words: true, images: true };
         let by = |name, shape, adapter| Plan::by(name, shape, adapter).family;
         let square = MatmulShape::of([512; 3]);
         assert_eq!(by(None, square, adapter), Family::Words);
