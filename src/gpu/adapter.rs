@@ -89,6 +89,11 @@ impl Info {
         self.kind == Kind::Software
     }
 
+    /// Whether kernels for this adapter load buffers as [images](super::Access::Image): software is quicker with them.
+    pub fn loads_images(&self) -> bool {
+        self.software() && self.features.images
+    }
+
     /// The subgroup size, where the driver has only one: kernels that shuffle across a subgroup are written for that number.
     pub fn subgroup_size(&self) -> Option<u32> {
         (self.features.subgroup && self.subgroup_min == self.subgroup_max).then_some(self.subgroup_min)

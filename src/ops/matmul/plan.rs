@@ -74,7 +74,7 @@ pub(super) struct Adapter {
     pub(super) subgroup: Option<u32>,
     /// Whether kernels may load 64-bit words.
     pub(super) words: bool,
-    /// Whether they may load images.
+    /// Whether they load images.
     pub(super) images: bool,
 }
 
@@ -86,7 +86,7 @@ impl Adapter {
             software: info.software(),
             subgroup: info.subgroup_size(),
             words: features.int64,
-            images: features.images,
+            images: info.loads_images(),
         }
     }
 }
