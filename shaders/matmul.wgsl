@@ -6,7 +6,8 @@
 // 2·m·n·k FLOPs over 4·(m·k + k·n + m·n) bytes: how often an operand is read again decides the speed.
 //
 // Constants: A_T, B_T: 1 where that operand is stored transposed. ALIGNED: 1 where all contiguous dimensions are multiples of 4, so that
-// rows start on vectors. WHOLE: 1 where n is one, so that rows of C do. TAIL: 1 where k is no multiple of 4. TERMS: what joins the sum: 0
+// rows start on vectors. WHOLE: 1 where n is one, so that rows of C do; C_EVEN: 1 where they are
+// stored by words, n being a multiple of 2 only. TAIL: 1 where k is no multiple of 4. TERMS: what joins the sum: 0
 // nothing, 1 columns, 2 rows and columns, 3 the factor f'(y), with y in the place of rows. What does not join is not read. FINISH: f, as the
 // prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). RECTIFIED, CURVED, SLOPED: 1 where results pass through a ReLU or leaky ReLU,
 // through another nonlinearity, or through the gradient of one; KINKED: 1 where that has a kink.
@@ -60,17 +61,36 @@ fn b_value(at: u32) -> f32 { return b[at]; }
 //! end
 //! end
 @group(0) @binding(3) var<storage, read> columns: array<f32>;
-// Whole vectors are stored at once: four stores for each of hundreds of results took a software adapter's compiler twice as long as all sums.
+// Whole vectors are stored at once, by words (`prelude.native.wgsl`) where that can be: four stores for each of hundreds of results took a
+// software adapter's compiler twice as long as all sums, and words halve what is left.
 //! unroll x 0..WHOLE
+//! unroll y 0..NATIVE
+@group(0) @binding(4) var<storage, read_write> c: array<vec2<u64>>;
+fn store_vector(at: u32, values: vec4<f32>) { c[at / 4u] = words(values); }
+//! end
+//! unroll y NATIVE..1
 @group(0) @binding(4) var<storage, read_write> c: array<vec4<f32>>;
+fn store_vector(at: u32, values: vec4<f32>) { c[at / 4u] = values; }
+//! end
 //! end
 //! unroll x WHOLE..1
+//! unroll y 0..C_EVEN
+@group(0) @binding(4) var<storage, read_write> c: array<u64>;
+//! end
+//! unroll y C_EVEN..1
 @group(0) @binding(4) var<storage, read_write> c: array<f32>;
+//! end
 //! end
 //! unroll x 0..SLOPED
 //! unroll y 0..WHOLE
+//! unroll z 0..NATIVE
+@group(0) @binding(2) var<storage, read> rows: array<vec2<u64>>;
+fn output_at(at: u32) -> vec4<f32> { return floats(rows[at / 4u]); }
+//! end
+//! unroll z NATIVE..1
 @group(0) @binding(2) var<storage, read> rows: array<vec4<f32>>;
 fn output_at(at: u32) -> vec4<f32> { return rows[at / 4u]; }
+//! end
 //! end
 //! unroll y WHOLE..1
 @group(0) @binding(2) var<storage, read> rows: array<f32>;
@@ -178,13 +198,22 @@ fn store(batch: u32, row: u32, column: u32, sums: vec4<f32>, row_term: f32, colu
     //! end
     //! end
     //! unroll x 0..WHOLE
-    c[at / 4u] = values;
+    store_vector(at, values);
     //! end
     //! unroll x WHOLE..1
+    //! unroll y 0..C_EVEN
+    let pairs = words(values);
+    c[at / 2u] = pairs.x;
+    if column + 2u < params.n {
+        c[at / 2u + 1u] = pairs.y;
+    }
+    //! end
+    //! unroll y C_EVEN..1
     //! unroll s 0..4
     if column + $s < params.n {
         c[at + $s] = values[$s];
     }
+    //! end
     //! end
     //! end
 }

@@ -128,6 +128,7 @@ impl Plan {
             ("B_T", usize::from(shape.b_transposed)),
             ("ALIGNED", usize::from(whole(a) && whole(b))),
             ("WHOLE", usize::from(whole(shape.n))),
+            ("C_EVEN", usize::from(native && shape.n % 4 == 2)),
             ("TAIL", usize::from(!whole(shape.k) && self.padded != [true; 2])),
             ("TERMS", terms as usize),
             ("FINISH", finish as usize),
