@@ -7,10 +7,10 @@
 //! Launches are recorded in the order in which they run, so what a buffer will hold at that point is known: its image is copied again only if
 //! something was recorded that writes the buffer's memory since.
 
+use super::context::Context;
 use super::fault::scoped;
 use super::limits::{BUFFER_UNIT, IMAGE_WIDTH, IMAGES_BYTES, STORAGE_BUFFERS};
 use super::pool::Buffer;
-use super::queue::Context;
 use crate::Result;
 use crate::profile::span;
 

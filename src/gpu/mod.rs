@@ -30,6 +30,7 @@
 mod adapter;
 mod budget;
 pub mod chosen;
+mod context;
 mod counters;
 mod fault;
 mod images;
@@ -54,10 +55,11 @@ pub use timestamps::{DeviceTime, KernelTime};
 
 use crate::profile::span;
 use crate::{Error, Result};
+use context::Context;
 use counters::Tally;
 use fault::Fault;
 use pool::{Memory, Pool};
-use queue::{Context, Recorder};
+use queue::Recorder;
 
 const DEFECT: &str = "this is a defect of the program; please report it";
 

@@ -4,14 +4,13 @@
 //! of a read-back in it. WebGPU orders the launches of a pass and makes each see what the ones before it wrote.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Options;
 use super::adapter::Info;
 use super::budget::Budget;
-use super::counters::Tally;
-use super::fault::{self, Fault, scoped};
+use super::context::Context;
+use super::fault::{self, scoped};
 use super::images::{ImageCopy, Images, Views};
 use super::kept::Kept;
 use super::kernel::{Access, Kernel, Launch};
@@ -20,20 +19,10 @@ use super::limits::{
     UPLOAD_CHUNK_BYTES,
 };
 use super::pipeline::{BindGroups, Pipeline, Pipelines};
-use super::pool::{Block, Pool};
+use super::pool::Block;
 use super::timestamps::Timestamps;
 use crate::profile::span;
 use crate::{Error, Result};
-
-/// What every part of the runtime needs of the device.
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) device: wgpu::Device,
-    pub(crate) queue: wgpu::Queue,
-    pub(crate) fault: Arc<Fault>,
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) tally: Tally,
-}
 
 /// A copy between device memory and staging memory, part of a submission: before its launches on the way in, after them on the way out.
 #[derive(Debug)]

@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_intrusive::channel::shared::oneshot_channel;
 
+use super::context::Context;
 use super::limits::{self, STAGING_BYTES};
-use super::queue::{Context, Copy};
+use super::queue::Copy;
 use super::{Buffer, pool, queue};
 use crate::profile::span;
 use crate::{Error, Result};

@@ -5,11 +5,11 @@
 
 use serde::Serialize;
 
+use super::context::Context;
 use super::fault::scoped;
 use super::images::ImageCopy;
 use super::kernel::{Kernel, Launch};
 use super::limits::LAUNCHES_PER_SUBMISSION;
-use super::queue::Context;
 use crate::profile::{running, span};
 use crate::{Error, Result};
 
