@@ -400,8 +400,8 @@ impl Recorder {
         self.upload_bytes = 0;
         self.clear();
         // Errors of the encoder and the submission arrive on this thread before `submit` returns. What was refused is not in flight: a wait for
-        // it would fail, and with it all later work of the device.
-        context.fault.check()?;
+        // it would fail, and with it all later work of the device. Nor were its images filled.
+        context.fault.check().inspect_err(|_| self.images.clear(context))?;
         self.in_flight.push_back(Submission { batch: self.batch, index, started, work });
         self.batch += 1;
         Ok(Some(ticket))
