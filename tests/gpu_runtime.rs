@@ -231,6 +231,24 @@ fn many_threads_share_a_device() {
 }
 
 #[test]
+fn waits_of_many_threads_do_not_disturb_each_other() {
+    let Some(gpu) = open(plain()) else { return };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let gpu = gpu.clone();
+            scope.spawn(move || {
+                let y = upload(&gpu, &[0.0; 64]);
+                for _ in 0..3000 {
+                    step(&gpu, &y, 1.0, 1.0);
+                    gpu.wait().expect("nobody lost the device");
+                }
+                assert_eq!(floats(&gpu, &y), [3000.0; 64]);
+            });
+        }
+    });
+}
+
+#[test]
 fn no_submission_holds_more_than_the_budget() {
     let Some(gpu) = open(plain()) else { return };
     let y = upload(&gpu, &[0.0; 64]);

@@ -79,18 +79,15 @@ pub(crate) fn scoped<T>(device: &wgpu::Device, what: &str, make: impl FnOnce() -
     first.map_or(Ok(made), |error| Err(explain(what, &error)))
 }
 
-/// Waits as `poll` says; `false` when its time ran out.
-pub(crate) fn poll(device: &wgpu::Device, fault: &Fault, poll: wgpu::PollType) -> Result<bool> {
-    match fenced(device, fault, poll) {
-        Ok(_) => Ok(true),
-        Err(wgpu::PollError::Timeout) => Ok(false),
-        Err(error) => {
-            // A lost device refuses submissions without a word, and then does not know their number. Its callback runs inside a poll.
-            let _ = fenced(device, fault, wgpu::PollType::Poll);
-            fault.check()?;
-            Err(Error::device(format!("waiting for the device failed: {error}"), LOST_HINT))
-        }
-    }
+/// Looks what has ended, or waits, as `poll` says: without a timeout, because a wait that runs into one panics in wgpu-core 30 where another
+/// thread's poll sees the end of all work in that moment.
+pub(crate) fn poll(device: &wgpu::Device, fault: &Fault, poll: wgpu::PollType) -> Result<()> {
+    fenced(device, fault, poll).map(drop).or_else(|error| {
+        // A lost device refuses submissions without a word, and then does not know their number. Its callback runs inside a poll.
+        let _ = fenced(device, fault, wgpu::PollType::Poll);
+        fault.check()?;
+        Err(Error::device(format!("waiting for the device failed: {error}"), LOST_HINT))
+    })
 }
 
 /// `Device::poll` panics where the driver reports a lost device (wgpu 30, `handle_error_fatal`); here that is the loss it means.

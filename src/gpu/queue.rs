@@ -4,7 +4,9 @@
 //! of a read-back in it. WebGPU orders the launches of a pass and makes each see what the ones before it wrote.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use super::Options;
 use super::adapter::Info;
@@ -71,8 +73,7 @@ struct RecordedLaunch {
 /// A submission that the device has not been seen to finish.
 #[derive(Debug)]
 struct Submission {
-    batch: u64,
-    index: wgpu::SubmissionIndex,
+    ticket: Ticket,
     started: Instant,
     /// `None` where the time will say nothing about the speed: something was compiled in it.
     work: Option<u64>,
@@ -82,7 +83,9 @@ struct Submission {
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     pub(crate) batch: u64,
-    pub(crate) index: wgpu::SubmissionIndex,
+    index: wgpu::SubmissionIndex,
+    /// Set inside of the poll that sees it end, whichever thread's that is.
+    ended: Arc<AtomicBool>,
 }
 
 /// The list of recorded launches and everything that turns it into submissions.
@@ -338,9 +341,10 @@ impl Recorder {
             self.clear();
             return Err(error);
         }
-        while self.in_flight.len() >= SUBMISSIONS_IN_FLIGHT {
-            let oldest = self.in_flight.front().map(|s| Ticket { batch: s.batch, index: s.index.clone() });
-            let Some(oldest) = oldest else { break };
+        while self.in_flight.len() >= SUBMISSIONS_IN_FLIGHT
+            && let Some(oldest) = self.in_flight.front()
+        {
+            let oldest = oldest.ticket.clone();
             let waited = wait(context, &oldest)?;
             self.retire(&oldest, waited);
         }
@@ -389,20 +393,23 @@ impl Recorder {
         for copy in copies {
             copy.encode(&mut encoder);
         }
+        let ended = Arc::new(AtomicBool::new(false));
+        let ending = Arc::clone(&ended);
+        encoder.on_submitted_work_done(move || ending.store(true, Ordering::Release));
         let started = Instant::now();
         let index = context.queue.submit([encoder.finish()]);
         self.belt.recall();
         let launches = self.pending.iter().filter_map(Recorded::launch).count();
         context.tally.submitted(launches as u64, (self.pending.len() - launches) as u64);
 
-        let ticket = Ticket { batch: self.batch, index: index.clone() };
+        let ticket = Ticket { batch: self.batch, index, ended };
         let work = (!self.compiled).then_some(self.work);
         self.upload_bytes = 0;
         self.clear();
         // Errors of the encoder and the submission arrive on this thread before `submit` returns. What was refused is not in flight: a wait for
         // it would fail, and with it all later work of the device. Nor were its images filled.
         context.fault.check().inspect_err(|_| self.images.clear(context))?;
-        self.in_flight.push_back(Submission { batch: self.batch, index, started, work });
+        self.in_flight.push_back(Submission { ticket: ticket.clone(), started, work });
         self.batch += 1;
         Ok(Some(ticket))
     }
@@ -421,7 +428,7 @@ impl Recorder {
     pub(crate) fn retire(&mut self, ticket: &Ticket, waited: Waited) {
         let mut begun = None;
         let mut work = Some(0u64);
-        while self.in_flight.front().is_some_and(|submission| submission.batch <= ticket.batch) {
+        while self.in_flight.front().is_some_and(|submission| submission.ticket.batch <= ticket.batch) {
             let Some(submission) = self.in_flight.pop_front() else { break };
             begun.get_or_insert(submission.started);
             work = work.zip(submission.work).map(|(sum, work)| sum.saturating_add(work));
@@ -439,7 +446,7 @@ impl Recorder {
 
     /// All submissions in flight, by the newest.
     pub(crate) fn newest(&self) -> Option<Ticket> {
-        self.in_flight.back().map(|s| Ticket { batch: s.batch, index: s.index.clone() })
+        self.in_flight.back().map(|submission| submission.ticket.clone())
     }
 }
 
@@ -476,13 +483,11 @@ pub(crate) struct Waited {
 /// Blocks until the submission of `ticket` has ended.
 pub(crate) fn wait(context: &Context, ticket: &Ticket) -> Result<Waited> {
     let _span = span("wait for the device");
-    let poll = |timeout| {
-        let poll = wgpu::PollType::Wait { submission_index: Some(ticket.index.clone()), timeout };
-        fault::poll(&context.device, &context.fault, poll)
-    };
-    let exact = !poll(Some(Duration::ZERO))?;
+    let poll = |poll| fault::poll(&context.device, &context.fault, poll);
+    poll(wgpu::PollType::Poll)?;
+    let exact = !ticket.ended.load(Ordering::Acquire);
     if exact {
-        poll(None)?;
+        poll(wgpu::PollType::Wait { submission_index: Some(ticket.index.clone()), timeout: None })?;
     }
     Ok(Waited { until: Instant::now(), exact })
 }
