@@ -19,9 +19,6 @@ pub(super) struct DeviceArgs {
     /// auto, cpu, reference, gpu, gpu:N or gpu:NAME; auto takes a hardware GPU where the work is worth opening it, else the CPU.
     #[arg(long, default_value = "auto", env = "CS231N_GPU_DEVICE", value_name = "DEVICE")]
     device: Selection,
-    /// Threads of the CPU path; by default one for each core.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
     /// Widest instructions of the CPU path, as `devices` lists them: to compare machines.
     #[arg(long, value_name = "NAME")]
     instruction_set: Option<String>,
@@ -36,7 +33,7 @@ impl DeviceArgs {
         &self.device
     }
 
-    /// Sets the threads and opens the device; warns where a software adapter was asked for.
+    /// Sets the instructions and opens the device; warns where a software adapter was asked for.
     pub(super) fn open(&self) -> Result<Opened> {
         self.open_with(&gpu::Options::keeping())
     }
@@ -63,17 +60,9 @@ impl DeviceArgs {
         self.open()
     }
 
-    /// Sets threads and instructions.
+    /// Sets the instructions.
     pub(super) fn prepare(&self) -> Result<()> {
-        if let Some(threads) = self.threads {
-            rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|error| {
-                Error::usage(format!("cannot start {threads} threads: {error}"), "give a smaller --threads")
-            })?;
-        }
-        if let Some(name) = &self.instruction_set {
-            Isa::limit(name)?;
-        }
-        Ok(())
+        self.instruction_set.as_deref().map_or(Ok(()), Isa::limit)
     }
 }
 

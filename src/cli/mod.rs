@@ -38,6 +38,9 @@ use crate::error::{Error, Result};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Threads of the CPU path; by default one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), global = true)]
+    threads: Option<u16>,
     /// Say more on standard error (twice: debug messages).
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
@@ -99,25 +102,37 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
         .format_timestamp(None)
         .try_init();
-    match cli.command {
-        Command::Knn(command) => command.run(),
-        Command::Train(command) => command.run(),
-        Command::Sanity(command) => command.run(),
-        Command::Search(command) => command.run(),
-        Command::Cv(command) => command.run(),
-        Command::Predict(command) => command.run(),
-        Command::Eval(command) => command.run(),
-        Command::Devices(command) => command.run(),
-        Command::Check(command) => command.run(),
-        Command::Bench(command) => command.run(),
-        Command::Tune(command) => command.run(),
-        Command::Gradcheck(command) => command.run(),
-        Command::Data(command) => command.run(),
-        Command::Compare(command) => command.run(),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "cs231n-gpu", &mut script);
-            output::print(&String::from_utf8_lossy(&script))
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(cli.threads.map_or(0, usize::from));
+    let pool = pool.build().map_err(|error| {
+        Error::usage(format!("cannot start the threads of the CPU path: {error}"), "give fewer --threads")
+    })?;
+    // The command is on a thread of the pool itself: from any other each parallel loop would wake one up, and be woken by it at the end, which
+    // takes longer than a small net's layers.
+    pool.install(|| cli.command.run())
+}
+
+impl Command {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Knn(command) => command.run(),
+            Self::Train(command) => command.run(),
+            Self::Sanity(command) => command.run(),
+            Self::Search(command) => command.run(),
+            Self::Cv(command) => command.run(),
+            Self::Predict(command) => command.run(),
+            Self::Eval(command) => command.run(),
+            Self::Devices(command) => command.run(),
+            Self::Check(command) => command.run(),
+            Self::Bench(command) => command.run(),
+            Self::Tune(command) => command.run(),
+            Self::Gradcheck(command) => command.run(),
+            Self::Data(command) => command.run(),
+            Self::Compare(command) => command.run(),
+            Self::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "cs231n-gpu", &mut script);
+                output::print(&String::from_utf8_lossy(&script))
+            }
         }
     }
 }
