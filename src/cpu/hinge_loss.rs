@@ -1,6 +1,6 @@
 //! The multiclass support vector machine's loss and gradient on the CPU, in one sweep.
 
-use super::lanes::{self, Block, LANES, fold};
+use super::lanes::{self, LANES, fold, rewrite};
 
 /// Σ_{j≠y} max(0, sⱼ − s_y + Δ) of each row of `classes` scores, times the weight of y where there are `weights`, and the gradient of
 /// their mean; `groups` rows in succession have one label, and belong to as many means.
@@ -25,12 +25,8 @@ pub fn losses(
             // Without weights a factor of 1, which changes no bit.
             let weight = weights.map_or(1.0, |weights| weights[label]);
             let scale = scale * weight;
-            let mut row = Row { of_label: scores[label], delta, scale, ..Row::default() };
-            // The label has no margin of its own: what is before it and what is after.
-            row.add(&scores[..label], &mut gradient[..label]);
-            row.add(&scores[label + 1..], &mut gradient[label + 1..]);
-            let loss = fold(row.losses, |a, b| a + b);
-            gradient[label] = -fold(row.violations, |a, b| a + b) * scale;
+            let [loss, violations] = margins(scores, label, delta, scale, gradient);
+            gradient[label] = -violations * scale;
             if loss.is_nan() {
                 gradient.fill(f32::NAN);
             }
@@ -39,38 +35,32 @@ pub fn losses(
     )
 }
 
-/// What a row has come to.
-#[derive(Default)]
-struct Row {
-    of_label: f32,
-    delta: f32,
-    scale: f32,
-    losses: Block,
-    violations: Block,
-}
-
-impl Row {
-    #[inline(always)]
-    fn add(&mut self, scores: &[f32], gradient: &mut [f32]) {
-        let (blocks, rest) = scores.as_chunks::<LANES>();
-        let (out_blocks, out_rest) = gradient.as_chunks_mut::<LANES>();
-        for (scores, gradient) in blocks.iter().zip(out_blocks) {
-            self.step(scores, gradient);
-        }
-        self.step(rest, out_rest);
-    }
-
-    /// Up to a block.
-    #[inline(always)]
-    fn step(&mut self, scores: &[f32], gradient: &mut [f32]) {
-        let lanes = self.losses.iter_mut().zip(&mut self.violations);
-        for ((loss, violations), (&score, gradient)) in lanes.zip(scores.iter().zip(gradient)) {
-            let margin = (score - self.of_label) + self.delta;
-            // A NaN, which is not at most 0, passes.
-            *loss += if margin <= 0.0 { 0.0 } else { margin };
-            let violation = if margin > 0.0 { 1.0 } else { 0.0 };
-            *violations += violation;
-            *gradient = violation * self.scale;
-        }
-    }
+/// Writes `scale` where a margin is violated and 0 where not; returns the sum of the violated margins and their number.
+#[inline(always)]
+fn margins(scores: &[f32], label: usize, delta: f32, scale: f32, gradient: &mut [f32]) -> [f32; 2] {
+    let of_label = scores[label];
+    let (mut losses, mut violations) = ([0.0; LANES], [0.0; LANES]);
+    // The label's place counted from the block's: it has no margin of its own.
+    let mut place = label as u32;
+    rewrite(
+        [scores],
+        gradient,
+        f32::NEG_INFINITY,
+        #[inline(always)]
+        |[scores]| {
+            let mut gradient = [0.0; LANES];
+            for (k, &score) in (0..).zip(scores) {
+                let margin = (score - of_label) + delta;
+                let margin = if k as u32 == place { 0.0 } else { margin };
+                // A NaN, which is not at most 0, passes.
+                losses[k] += if margin <= 0.0 { 0.0 } else { margin };
+                let violation = if margin > 0.0 { 1.0 } else { 0.0 };
+                violations[k] += violation;
+                gradient[k] = violation * scale;
+            }
+            place = place.wrapping_sub(LANES as u32);
+            gradient
+        },
+    );
+    [losses, violations].map(|lanes| fold(lanes, |a, b| a + b))
 }

@@ -18,32 +18,55 @@ pub(super) type Block = [f32; LANES];
 /// shorter one, and 69 + n/2,048 up to 16 million.
 pub(super) const CHAIN: usize = 64 * LANES;
 
-/// Calls `work` with each block of a row; what a last block lacks is `fill`.
+/// Calls `work` with each block of some rows of one length; what a last block lacks is `fill`. Loops over whole blocks alone become vector code.
 #[inline(always)]
-pub(super) fn each(row: &[f32], fill: f32, mut work: impl FnMut(&Block)) {
-    let (blocks, rest) = row.as_chunks();
-    for block in blocks {
-        work(block);
+pub(super) fn each<const I: usize>(rows: [&[f32]; I], fill: f32, mut work: impl FnMut([&Block; I])) {
+    let length = rows[0].len();
+    let whole = length / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        work(std::array::from_fn(
+            #[inline(always)]
+            |i| block(rows[i], start),
+        ));
     }
-    if !rest.is_empty() {
-        work(&padded(rest, fill));
+    if whole < length {
+        let mut last = [[fill; LANES]; I];
+        for (last, row) in last.iter_mut().zip(rows) {
+            *last = padded(&row[whole..], fill);
+        }
+        work(last.each_ref());
     }
 }
 
-/// Writes work(block) for each block of a row to its place in `out`; what a last block lacks is `fill`, and is not written.
+/// Writes work(blocks) for each block of some rows to its place in `out`; what a last block lacks is `fill`, and is not written.
 #[inline(always)]
-pub(super) fn rewrite(row: &[f32], out: &mut [f32], fill: f32, mut work: impl FnMut(&Block) -> Block) {
-    let (blocks, rest) = row.as_chunks();
-    let (out_blocks, out_rest) = out.as_chunks_mut();
-    for (out, block) in out_blocks.iter_mut().zip(blocks) {
-        *out = work(block);
-    }
-    if !rest.is_empty() {
-        let last = work(&padded(rest, fill));
-        for (out, value) in out_rest.iter_mut().zip(last) {
-            *out = value;
-        }
-    }
+pub(super) fn rewrite<const I: usize>(
+    rows: [&[f32]; I],
+    out: &mut [f32],
+    fill: f32,
+    mut work: impl FnMut([&Block; I]) -> Block,
+) {
+    let (out_blocks, out_rest) = out.as_chunks_mut::<LANES>();
+    let mut outs = out_blocks.iter_mut();
+    each(
+        rows,
+        fill,
+        #[inline(always)]
+        |blocks| {
+            let values = work(blocks);
+            match outs.next() {
+                Some(out) => *out = values,
+                None => out_rest.iter_mut().zip(values).for_each(|(out, value)| *out = value),
+            }
+        },
+    );
+}
+
+/// The block of a row that begins at `start`.
+#[inline(always)]
+fn block(row: &[f32], start: usize) -> &Block {
+    let (block, _) = row[start..].as_chunks();
+    &block[0]
 }
 
 #[inline(always)]
@@ -83,14 +106,31 @@ pub(super) fn sum(row: &[f32], fill: f32, f: impl Fn(f32) -> f32) -> f32 {
     for part in row.chunks(CHAIN) {
         let mut sums = [0.0; LANES];
         each(
-            part,
+            [part],
             fill,
             #[inline(always)]
-            |block| add(&mut sums, block, &f),
+            |[block]| add(&mut sums, block, &f),
         );
         total += fold(sums, |a, b| a + b);
     }
     total
+}
+
+/// Σ xy over two rows of one length, in chains of a block's lanes.
+#[inline(always)]
+pub(super) fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    each(
+        [x, y],
+        0.0,
+        #[inline(always)]
+        |[x, y]| {
+            for ((sum, &x), &y) in sums.iter_mut().zip(x).zip(y) {
+                *sum = x.mul_add(y, *sum);
+            }
+        },
+    );
+    fold(sums, |a, b| a + b)
 }
 
 /// The largest of two numbers, NaN where either is.
@@ -104,10 +144,10 @@ pub(super) fn larger(a: f32, b: f32) -> f32 {
 pub(super) fn largest(row: &[f32], larger: impl Fn(f32, f32) -> f32) -> f32 {
     let mut best = [f32::NEG_INFINITY; LANES];
     each(
-        row,
+        [row],
         f32::NEG_INFINITY,
         #[inline(always)]
-        |block| {
+        |[block]| {
             for (best, &x) in best.iter_mut().zip(block) {
                 *best = larger(*best, x);
             }

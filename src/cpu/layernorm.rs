@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
-use super::lanes::{CHAIN, LANES};
+use super::lanes::{CHAIN, LANES, each, fold, sum};
 use crate::recycled;
 use crate::reference::batchnorm::{Gradients, Normalized};
 use crate::tolerance::block;
@@ -45,51 +45,33 @@ pub fn forward(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, rows: usize
 #[inline(always)]
 fn row_statistics(x: &[f32], epsilon: f32) -> (f32, f32) {
     let n = x.len() as f32;
-    let [sum, _] = sums([x, x, x], |x, _, _| [x, 0.0]);
-    let mean = sum / n;
-    let [squares, _] = sums([x, x, x], |x, _, _| [(x - mean) * (x - mean), 0.0]);
+    let mean = sum(x, 0.0, |x| x) / n;
+    let squares = sum(x, mean, |x| (x - mean) * (x - mean));
     (mean, 1.0 / (squares / n + epsilon).sqrt())
 }
 
-/// Two sums over three rows of one length, in pieces whose error is within what a sum is allowed.
+/// Two sums of f(x, y, z) over three rows of one length, in pieces whose error is within what a sum is allowed; f of zeros must be 0.
 #[inline(always)]
-fn sums([a, b, c]: [&[f32]; 3], terms: impl Fn(f32, f32, f32) -> [f32; 2] + Copy) -> [f32; 2] {
+fn sums([x, y, z]: [&[f32]; 3], f: impl Fn(f32, f32, f32) -> [f32; 2]) -> [f32; 2] {
     let mut totals = [0.0; 2];
-    for ((a, b), c) in a.chunks(CHAIN).zip(b.chunks(CHAIN)).zip(c.chunks(CHAIN)) {
-        let [left, right] = sums_of_piece([a, b, c], terms);
-        totals[0] += left;
-        totals[1] += right;
+    for ((x, y), z) in x.chunks(CHAIN).zip(y.chunks(CHAIN)).zip(z.chunks(CHAIN)) {
+        let (mut left, mut right) = ([0.0; LANES], [0.0; LANES]);
+        each(
+            [x, y, z],
+            0.0,
+            #[inline(always)]
+            |[x, y, z]| {
+                for k in 0..LANES {
+                    let [a, b] = f(x[k], y[k], z[k]);
+                    left[k] += a;
+                    right[k] += b;
+                }
+            },
+        );
+        totals[0] += fold(left, |a, b| a + b);
+        totals[1] += fold(right, |a, b| a + b);
     }
     totals
-}
-
-/// Two sums over pieces of one length, in lanes that are added in a fixed order.
-#[inline(always)]
-fn sums_of_piece([a, b, c]: [&[f32]; 3], terms: impl Fn(f32, f32, f32) -> [f32; 2]) -> [f32; 2] {
-    let mut lanes = [[0.0; LANES]; 2];
-    let whole = a.len() / LANES * LANES;
-    let parts = a.chunks_exact(LANES).zip(b.chunks_exact(LANES)).zip(c.chunks_exact(LANES));
-    for ((a, b), c) in parts {
-        for k in 0..LANES {
-            let [left, right] = terms(a[k], b[k], c[k]);
-            lanes[0][k] += left;
-            lanes[1][k] += right;
-        }
-    }
-    for (k, at) in (whole..a.len()).enumerate() {
-        let [left, right] = terms(a[at], b[at], c[at]);
-        lanes[0][k] += left;
-        lanes[1][k] += right;
-    }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for k in 0..width {
-            lanes[0][k] += lanes[0][k + width];
-            lanes[1][k] += lanes[1][k + width];
-        }
-        width /= 2;
-    }
-    [lanes[0][0], lanes[1][0]]
 }
 
 /// The gradients. Each task has sums for γ and β of its own, which are then added in the order of the tasks.
@@ -152,10 +134,14 @@ pub fn backward(dout: &[f32], x: &[f32], statistics: &[f32], gamma: &[f32], rows
 #[inline(always)]
 fn row_gradients([x, dout, gamma]: [&[f32]; 3], mean: f32, inverse: f32, dx: &mut [f32]) {
     let n = x.len() as f32;
-    let [sum, along] = sums([x, dout, gamma], |x, dout, gamma| {
-        let flow = dout * gamma;
-        [flow, flow * ((x - mean) * inverse)]
-    });
+    let [sum, along] = sums(
+        [x, dout, gamma],
+        #[inline(always)]
+        |x, dout, gamma| {
+            let flow = dout * gamma;
+            [flow, flow * ((x - mean) * inverse)]
+        },
+    );
     let slope = -inverse * inverse * along / n;
     let shift = sum / n;
     for ((dx, &x), (&dout, &gamma)) in dx.iter_mut().zip(x).zip(dout.iter().zip(gamma)) {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::chunks::vectorized;
-use super::lanes::{LANES, add, fold, largest, rewrite, rows_a_task};
+use super::lanes::{LANES, add, dot, fold, largest, rewrite, rows_a_task};
 use super::math;
 use crate::recycled;
 
@@ -15,14 +15,15 @@ pub(super) fn exponentials(scores: &[f32], out: &mut [f32]) -> [f32; 2] {
     let max = largest(scores, |a, b| if b > a { b } else { a });
     let mut sums = [0.0; LANES];
     rewrite(
-        scores,
+        [scores],
         out,
         f32::NEG_INFINITY,
         #[inline(always)]
-        |scores| {
+        |[scores]| {
             let mut exponentials = [0.0; LANES];
             for (exponential, &score) in exponentials.iter_mut().zip(scores) {
-                *exponential = math::exp(score - max);
+                // At most 0, or NaN.
+                *exponential = math::exp_below_0(score - max);
             }
             add(&mut sums, &exponentials, |e| e);
             exponentials
@@ -59,18 +60,7 @@ pub fn backward(dout: &[f32], probabilities: &[f32], columns: usize) -> Vec<f32>
         columns,
         #[inline(always)]
         |dout, probabilities, out| {
-            let mut sums = [0.0; LANES];
-            let (blocks, rest) = dout.as_chunks::<LANES>();
-            let (p_blocks, p_rest) = probabilities.as_chunks::<LANES>();
-            for (dout, p) in blocks.iter().zip(p_blocks) {
-                for ((sum, &dout), &p) in sums.iter_mut().zip(dout).zip(p) {
-                    *sum = dout.mul_add(p, *sum);
-                }
-            }
-            for ((sum, &dout), &p) in sums.iter_mut().zip(rest).zip(p_rest) {
-                *sum = dout.mul_add(p, *sum);
-            }
-            let dot = fold(sums, |a, b| a + b);
+            let dot = dot(dout, probabilities);
             for ((out, &dout), &p) in out.iter_mut().zip(dout).zip(probabilities) {
                 *out = p * (dout - dot);
             }

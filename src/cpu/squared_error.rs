@@ -1,6 +1,6 @@
 //! The L2 regression loss and gradient on the CPU, in one sweep.
 
-use super::lanes::{self, LANES, fold};
+use super::lanes::{self, LANES, fold, rewrite};
 
 /// Σ (f − y)² of each row of `columns` outputs, and the gradient of their mean.
 ///
@@ -16,15 +16,21 @@ pub fn losses(outputs: &[f32], targets: &[f32], columns: usize) -> (Vec<f32>, Ve
         #[inline(always)]
         |outputs, targets, gradient| {
             let mut sums = [0.0; LANES];
-            let blocks = outputs.chunks(LANES).zip(targets.chunks(LANES));
-            for (gradient, (outputs, targets)) in gradient.chunks_mut(LANES).zip(blocks) {
-                let lanes = sums.iter_mut().zip(gradient);
-                for ((sum, gradient), (&output, &target)) in lanes.zip(outputs.iter().zip(targets)) {
-                    let difference = output - target;
-                    *sum = difference.mul_add(difference, *sum);
-                    *gradient = difference * scale;
-                }
-            }
+            rewrite(
+                [outputs, targets],
+                gradient,
+                0.0,
+                #[inline(always)]
+                |[outputs, targets]| {
+                    let mut gradient = [0.0; LANES];
+                    for k in 0..LANES {
+                        let difference = outputs[k] - targets[k];
+                        sums[k] = difference.mul_add(difference, sums[k]);
+                        gradient[k] = difference * scale;
+                    }
+                    gradient
+                },
+            );
             fold(sums, |a, b| a + b)
         },
     )
