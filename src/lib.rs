@@ -13,7 +13,11 @@
 //! | [`cli`] | the command line |
 //! | [`cache`] | what is kept between runs |
 //! | [`profile`] | where the time goes |
+//! | [`huge_pages`] | an allocator for programs that work on large arrays |
 //! | [`tolerance`] | how far a 32-bit result may lie from its definition |
+//!
+//! On the CPU, small operations are quickest on a thread of a rayon pool (`rayon::scope(|_| …)`, as the command line does): from any other each
+//! parallel loop first wakes one up.
 //!
 //! Dependencies point one way: cli → classify → nn → ops → tensor → device → gpu. `reference` and `cpu` take plain slices,
 //! `data` and `report` know no device.
@@ -37,6 +41,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod gpu;
+pub mod huge_pages;
 pub mod nn;
 pub mod ops;
 pub mod order;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: cs231n_gpu::huge_pages::HugePages = cs231n_gpu::huge_pages::HugePages;
+
 fn main() -> ExitCode {
     match cs231n_gpu::cli::run(std::env::args_os()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -42,6 +42,7 @@ mod pool;
 mod queue;
 mod read;
 pub mod source;
+mod submissions;
 mod timestamps;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -190,7 +191,7 @@ impl Gpu {
     /// Work (floating-point operations or bytes) that one launch should hold at most, learned from the submissions so far: about 50 ms of
     /// this device. Larger launches run, but risk a watchdog's reset on slow adapters, so callers cut their work by it.
     pub fn work_budget(&self) -> u64 {
-        self.recorder().budget()
+        self.recorder().submissions().budget()
     }
 
     /// Totals since the device was opened.
@@ -341,11 +342,11 @@ impl Gpu {
         let newest = {
             let mut recorder = self.recorder();
             recorder.flush(&self.inner.context, &[])?;
-            recorder.newest()
+            recorder.submissions().newest()
         };
         if let Some(ticket) = newest {
-            let waited = queue::wait(&self.inner.context, &ticket)?;
-            self.recorder().retire(&ticket, waited);
+            let waited = ticket.wait(&self.inner.context)?;
+            self.recorder().submissions().retire(&ticket, waited);
         }
         self.inner.context.fault.check()
     }

@@ -3,25 +3,19 @@
 //! A flush is one upload of all parameters, one compute pass (several where images are copied in between) and one submission, with the copies
 //! of a read-back in it. WebGPU orders the launches of a pass and makes each see what the ones before it wrote.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::Options;
 use super::adapter::Info;
-use super::budget::Budget;
 use super::context::Context;
 use super::fault::{self, scoped};
 use super::images::{ImageCopy, Images, Views};
 use super::kept::Kept;
 use super::kernel::{Access, Kernel, Launch};
-use super::limits::{
-    LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, SUBMISSIONS_IN_FLIGHT, UPLOAD_BYTES_PER_SUBMISSION,
-    UPLOAD_CHUNK_BYTES,
-};
+use super::limits::{LAUNCHES_PER_SUBMISSION, PARAMS_BYTES, UPLOAD_BYTES_PER_SUBMISSION, UPLOAD_CHUNK_BYTES};
 use super::pipeline::{BindGroups, Pipeline, Pipelines};
 use super::pool::Block;
+use super::submissions::{Submissions, Ticket};
 use super::timestamps::Timestamps;
 use crate::profile::span;
 use crate::{Error, Result};
@@ -70,24 +64,6 @@ struct RecordedLaunch {
     groups: [u32; 3],
 }
 
-/// A submission that the device has not been seen to finish.
-#[derive(Debug)]
-struct Submission {
-    ticket: Ticket,
-    started: Instant,
-    /// `None` where the time will say nothing about the speed: something was compiled in it.
-    work: Option<u64>,
-}
-
-/// Identifies a submission to [`Recorder::retire`].
-#[derive(Clone, Debug)]
-pub(crate) struct Ticket {
-    pub(crate) batch: u64,
-    index: wgpu::SubmissionIndex,
-    /// Set inside of the poll that sees it end, whichever thread's that is.
-    ended: Arc<AtomicBool>,
-}
-
 /// The list of recorded launches and everything that turns it into submissions.
 #[derive(Debug)]
 pub(crate) struct Recorder {
@@ -106,10 +82,7 @@ pub(crate) struct Recorder {
     belt: wgpu::util::StagingBelt,
     /// Number of the batch being recorded; blocks remember the last one that used them. Starts above the number of a fresh block.
     batch: u64,
-    in_flight: VecDeque<Submission>,
-    /// When the newest finished submission ended, where that was observed exactly.
-    ended: Option<Instant>,
-    budget: Budget,
+    submissions: Submissions,
     /// Where every launch is timed.
     timestamps: Option<Timestamps>,
 }
@@ -172,9 +145,7 @@ impl Recorder {
             upload_bytes: 0,
             belt: wgpu::util::StagingBelt::new(device.clone(), UPLOAD_CHUNK_BYTES),
             batch: 1,
-            in_flight: VecDeque::new(),
-            ended: None,
-            budget: Budget::new(info.kind),
+            submissions: Submissions::new(info.kind),
             timestamps,
         })
     }
@@ -184,9 +155,9 @@ impl Recorder {
         self.batch
     }
 
-    /// Work one submission should hold.
-    pub(crate) fn budget(&self) -> u64 {
-        self.budget.work()
+    /// What the device has not been seen to finish.
+    pub(crate) fn submissions(&mut self) -> &mut Submissions {
+        &mut self.submissions
     }
 
     /// The times of the launches, where they are taken.
@@ -212,7 +183,7 @@ impl Recorder {
         self.forget_evicted(context);
         let (pipeline, first) = self.pipelines.get(&context.device, launch.kernel, launch.constants)?;
         let many = self.pending.len() + launch.kernel.images() >= LAUNCHES_PER_SUBMISSION;
-        let long = self.work.saturating_add(launch.work) > self.budget.work();
+        let long = self.work.saturating_add(launch.work) > self.submissions.budget();
         if !self.pending.is_empty() && (many || long) {
             self.flush(context, &[])?;
         }
@@ -241,7 +212,7 @@ impl Recorder {
         self.pending.push(Recorded::Launch(recorded));
         self.work = self.work.saturating_add(launch.work);
         self.compiled |= first;
-        if self.pending.len() >= LAUNCHES_PER_SUBMISSION || self.work >= self.budget.work() {
+        if self.pending.len() >= LAUNCHES_PER_SUBMISSION || self.work >= self.submissions.budget() {
             self.flush(context, &[])?;
         }
         Ok(())
@@ -341,12 +312,9 @@ impl Recorder {
             self.clear();
             return Err(error);
         }
-        while self.in_flight.len() >= SUBMISSIONS_IN_FLIGHT
-            && let Some(oldest) = self.in_flight.front()
-        {
-            let oldest = oldest.ticket.clone();
-            let waited = wait(context, &oldest)?;
-            self.retire(&oldest, waited);
+        while let Some(oldest) = self.submissions.in_the_way() {
+            let waited = oldest.wait(context)?;
+            self.submissions.retire(&oldest, waited);
         }
 
         let _span = span("submit");
@@ -393,23 +361,19 @@ impl Recorder {
         for copy in copies {
             copy.encode(&mut encoder);
         }
-        let ended = Arc::new(AtomicBool::new(false));
-        let ending = Arc::clone(&ended);
-        encoder.on_submitted_work_done(move || ending.store(true, Ordering::Release));
         let started = Instant::now();
-        let index = context.queue.submit([encoder.finish()]);
+        let ticket = Ticket::submit(context, encoder, self.batch);
         self.belt.recall();
         let launches = self.pending.iter().filter_map(Recorded::launch).count();
         context.tally.submitted(launches as u64, (self.pending.len() - launches) as u64);
 
-        let ticket = Ticket { batch: self.batch, index, ended };
         let work = (!self.compiled).then_some(self.work);
         self.upload_bytes = 0;
         self.clear();
         // Errors of the encoder and the submission arrive on this thread before `submit` returns. What was refused is not in flight: a wait for
         // it would fail, and with it all later work of the device. Nor were its images filled.
         context.fault.check().inspect_err(|_| self.images.clear(context))?;
-        self.in_flight.push_back(Submission { ticket: ticket.clone(), started, work });
+        self.submissions.push(ticket.clone(), started, work);
         self.batch += 1;
         Ok(Some(ticket))
     }
@@ -422,31 +386,6 @@ impl Recorder {
         if let Some(timestamps) = &mut self.timestamps {
             timestamps.forget();
         }
-    }
-
-    /// Notes that the submission of `ticket`, and so all before it, has ended, and learns from how long they took.
-    pub(crate) fn retire(&mut self, ticket: &Ticket, waited: Waited) {
-        let mut begun = None;
-        let mut work = Some(0u64);
-        while self.in_flight.front().is_some_and(|submission| submission.ticket.batch <= ticket.batch) {
-            let Some(submission) = self.in_flight.pop_front() else { break };
-            begun.get_or_insert(submission.started);
-            work = work.zip(submission.work).map(|(sum, work)| sum.saturating_add(work));
-        }
-        // Another thread has been here already.
-        let Some(mut begun) = begun else { return };
-        if let Some(ended) = self.ended {
-            begun = begun.max(ended);
-        }
-        self.ended = waited.exact.then_some(waited.until);
-        if let (true, Some(work)) = (waited.exact, work) {
-            self.budget.observe(work, waited.until.saturating_duration_since(begun));
-        }
-    }
-
-    /// All submissions in flight, by the newest.
-    pub(crate) fn newest(&self) -> Option<Ticket> {
-        self.in_flight.back().map(|submission| submission.ticket.clone())
     }
 }
 
@@ -470,24 +409,4 @@ fn compile<'a>(
     }
     // A lost device leaves no trace in the error scopes.
     context.fault.check()
-}
-
-/// What a wait saw.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waited {
-    until: Instant,
-    /// The submission was still running when the wait began, so it ended at `until`.
-    exact: bool,
-}
-
-/// Blocks until the submission of `ticket` has ended.
-pub(crate) fn wait(context: &Context, ticket: &Ticket) -> Result<Waited> {
-    let _span = span("wait for the device");
-    let poll = |poll| fault::poll(&context.device, &context.fault, poll);
-    poll(wgpu::PollType::Poll)?;
-    let exact = !ticket.ended.load(Ordering::Acquire);
-    if exact {
-        poll(wgpu::PollType::Wait { submission_index: Some(ticket.index.clone()), timeout: None })?;
-    }
-    Ok(Waited { until: Instant::now(), exact })
 }

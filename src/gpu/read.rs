@@ -8,7 +8,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use super::context::Context;
 use super::limits::{self, STAGING_BYTES};
 use super::queue::Copy;
-use super::{Buffer, pool, queue};
+use super::{Buffer, pool};
 use crate::profile::span;
 use crate::{Error, Result};
 
@@ -152,8 +152,8 @@ impl super::Gpu {
             let _ = sender.send(result);
         });
         if let Some(ticket) = ticket {
-            let waited = queue::wait(context, &ticket)?;
-            self.recorder().retire(&ticket, waited);
+            let waited = ticket.wait(context)?;
+            self.recorder().submissions().retire(&ticket, waited);
         }
         let _span = span("read back");
         let failed =
