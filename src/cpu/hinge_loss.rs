@@ -40,18 +40,19 @@ pub fn losses(
 fn margins(scores: &[f32], label: usize, delta: f32, scale: f32, gradient: &mut [f32]) -> [f32; 2] {
     let of_label = scores[label];
     let (mut losses, mut violations) = ([0.0; LANES], [0.0; LANES]);
-    // The label's place counted from the block's: it has no margin of its own.
-    let mut place = label as u32;
+    // The label has no margin of its own, nor has what fills up the last block, which no number can say: less an infinite score, each is NaN or
+    // a margin. Both are counted from the block on.
+    let (mut place, mut left) = (label as u32, scores.len() as u32);
     rewrite(
         [scores],
         gradient,
-        f32::NEG_INFINITY,
+        0.0,
         #[inline(always)]
         |[scores]| {
             let mut gradient = [0.0; LANES];
             for (k, &score) in (0..).zip(scores) {
                 let margin = (score - of_label) + delta;
-                let margin = if k as u32 == place { 0.0 } else { margin };
+                let margin = if k as u32 == place || k as u32 >= left { 0.0 } else { margin };
                 // A NaN, which is not at most 0, passes.
                 losses[k] += if margin <= 0.0 { 0.0 } else { margin };
                 let violation = if margin > 0.0 { 1.0 } else { 0.0 };
@@ -59,6 +60,7 @@ fn margins(scores: &[f32], label: usize, delta: f32, scale: f32, gradient: &mut 
                 gradient[k] = violation * scale;
             }
             place = place.wrapping_sub(LANES as u32);
+            left = left.wrapping_sub(LANES as u32);
             gradient
         },
     );

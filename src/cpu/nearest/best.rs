@@ -1,5 +1,7 @@
 //! The k smallest candidates of every query, kept while training rows stream past.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rayon::prelude::*;
 
 use crate::cpu::topk::{Smallest, slack};
@@ -88,12 +90,38 @@ impl Best {
         let Self { k, room, lists, lens, bounds } = self;
         BestMut { k: *k, room: *room, lists, lens, bounds }
     }
+}
 
-    /// An empty best for the queries of `view` and `rows` candidates, which refuses what cannot enter `view`.
-    pub(super) fn under(view: &BestMut<'_>, rows: usize) -> Self {
-        let mut best = Self::new(view.queries(), view.k.min(rows));
-        best.bounds.copy_from_slice(view.bounds);
+/// The bounds of queries whose candidates several threads look for, each among rows of its own.
+///
+/// What a share keeps depends on who was first; the k smallest of all do not: whatever a bound refuses has k smaller candidates in one list.
+pub(super) struct SharedBounds {
+    k: usize,
+    bounds: Vec<AtomicU64>,
+}
+
+impl SharedBounds {
+    /// Those of the queries of `view`.
+    pub(super) fn of(view: &BestMut<'_>) -> Self {
+        Self { k: view.k, bounds: view.bounds.iter().map(|&bound| bound.into()).collect() }
+    }
+
+    /// An empty best for `rows` candidates, which refuses what cannot enter any more.
+    pub(super) fn best(&self, rows: usize) -> Best {
+        let mut best = Best::new(self.bounds.len(), self.k.min(rows));
+        for (bound, shared) in best.bounds.iter_mut().zip(&self.bounds) {
+            *bound = shared.load(Ordering::Relaxed);
+        }
         best
+    }
+
+    /// Lowers the bounds to those of a share. One of less than k rows knows nothing of the k smallest of all.
+    pub(super) fn lower(&self, found: &Best) {
+        if found.k == self.k {
+            for (shared, &bound) in self.bounds.iter().zip(&found.bounds) {
+                shared.fetch_min(bound, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -157,6 +185,7 @@ impl BestMut<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::order::candidate;
 
     /// 0..n in a fixed, thoroughly mixed order.
     fn mixed(n: u64) -> impl Iterator<Item = u64> {
@@ -200,5 +229,35 @@ mod tests {
         best.offer(0, 1);
         assert_eq!(best.finish(), Sorted { candidates: vec![1, 4, 9], counts: vec![1, 0, 2] });
         assert_eq!(Best::new(0, 5).finish(), Sorted { candidates: vec![], counts: vec![] });
+    }
+
+    #[test]
+    fn shares_that_know_each_others_bounds_find_what_one_scan_does() {
+        // As many rows as a share has, shares of less than k rows among them; equal keys, so that indices decide.
+        for shares in [&[40, 40, 40][..], &[3, 100, 2, 30], &[1; 9]] {
+            let rows: u32 = shares.iter().sum();
+            let candidates: Vec<u64> = (0..rows).map(|i| candidate(i * 7919 % 23, i)).collect();
+            for turn in 0..shares.len() {
+                let mut best = Best::new(1, 5);
+                let bounds = SharedBounds::of(&best.view());
+                let mut found = Vec::new();
+                for share in (0..shares.len()).map(|i| (i + turn) % shares.len()) {
+                    let start: u32 = shares[..share].iter().sum();
+                    let mut of_share = bounds.best(shares[share] as usize);
+                    for &candidate in &candidates[start as usize..(start + shares[share]) as usize] {
+                        if candidate < of_share.bounds[0] {
+                            of_share.offer(0, candidate);
+                        }
+                    }
+                    bounds.lower(&of_share);
+                    found.push(of_share);
+                }
+                found.iter().for_each(|found| best.merge(found));
+                let mut sorted = candidates.clone();
+                sorted.sort_unstable();
+                sorted.truncate(5);
+                assert_eq!(best.finish().candidates, sorted, "{shares:?} from {turn}");
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@ pub use floats::{FloatQueries, roundings, scan_floats, scan_floats_l1, scan_floa
 pub use pooled::{Pooled, Pooling};
 pub use refine::{Refinement, scan_coarse};
 
-use self::best::BestMut;
+use self::best::{BestMut, SharedBounds};
 use super::simd::{LANES, Lane};
 use super::sweep::{Operands, Task};
 use crate::order::candidate;
@@ -71,12 +71,15 @@ fn scan<K: Lane, F: Fn(usize) -> K + Sync>(
         if let [task] = tasks.as_slice() {
             return scan_task(operands, rule, task, first_index, &mut block);
         }
-        // Few queries: the training rows are shared out instead, and what each share found is put together.
+        // Few queries: the training rows are shared out instead, and what each share found is put together. A share begins with the bounds of
+        // those that have ended: without any, the first thousands of its rows would pass.
+        let bounds = SharedBounds::of(&block);
         let found: Vec<Best> = tasks
             .par_iter()
             .map(|task| {
-                let mut found = Best::under(&block, task.rows.len());
+                let mut found = bounds.best(task.rows.len());
                 scan_task(operands, rule, task, first_index, &mut found.view());
+                bounds.lower(&found);
                 found
             })
             .collect();
