@@ -5,8 +5,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// The system's allocator, which asks for pages of 2 MiB for arrays of 4 MiB and more. The program installs it; a library leaves that choice to whoever
-/// uses it:
+/// The system's allocator, which asks for pages of 2 MiB for arrays of 4 MiB and more. The program installs it; a library leaves that choice to
+/// whoever uses it:
 ///
 /// ```
 /// #[global_allocator]
@@ -26,15 +26,19 @@ const PAGE: usize = 2 << 20;
 /// Asks for large pages for what lies in whole ones.
 #[cfg(target_os = "linux")]
 fn advise(array: *mut u8, bytes: usize) {
-    use rustix::mm::{Advice, madvise};
+    use std::ptr::NonNull;
+
+    use nix::sys::mman::{MmapAdvise, madvise};
 
     if array.is_null() || bytes < LEAST {
         return;
     }
     let before = array.align_offset(PAGE);
     let inside = bytes.saturating_sub(before) / PAGE * PAGE;
-    // SAFETY: the range lies in the array, whose contents the advice leaves as they are. Whether it is taken changes nothing but the time.
-    let _ = unsafe { madvise(array.wrapping_add(before).cast(), inside, Advice::LinuxHugepage) };
+    if let Some(first) = NonNull::new(array.wrapping_add(before)) {
+        // SAFETY: the range lies in the array, whose contents the advice leaves as they are. Whether it is taken changes nothing but the time.
+        let _ = unsafe { madvise(first.cast(), inside, MmapAdvise::MADV_HUGEPAGE) };
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
