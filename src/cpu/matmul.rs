@@ -66,7 +66,12 @@ impl MatmulShape {
 
 /// Products below this many multiply-adds do not repay waking a second thread.
 const SERIAL_BELOW: usize = 1 << 17;
-/// Rows of a tile of C at most, and columns: its sums are read and written once for every block of k, and stay in the second level of cache with
+/// Steps of k at most in which a register tile is visited once, block after block, if blocks are not longer: as many as leave a panel of B, two
+/// vectors wide, in the first level of cache.
+const VISIT: usize = 160;
+/// Groups of rows of A that a task packs.
+const PACKED: usize = 8;
+/// Rows of a tile of C at most, and columns: its sums are read and written once for every visit, and stay in the second level of cache with
 /// what they need of both operands.
 const TILE: [usize; 2] = [1024, 128];
 /// The same for a few columns, which use a row of A once or twice: it comes from memory, is packed and is used in the first level.
@@ -166,6 +171,7 @@ impl Product<'_> {
     unsafe fn run(&self) {
         let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
         let arch = Isa::arch();
+        let visit = (VISIT / self.block).max(1) * self.block;
         let high = arch.dispatch(Rows);
         let serial = m * n * k < SERIAL_BELOW;
         let [most, _] = if n <= THIN[1] { THIN } else { TILE };
@@ -190,6 +196,7 @@ impl Product<'_> {
                     packed,
                     b: self.b,
                     block: self.block,
+                    visit,
                     // SAFETY: the tile starts inside of C, as promised.
                     c: (unsafe { c.get().add(row * c_step + column) }, *c_step),
                     rows: row..m.min(row + height),
@@ -205,11 +212,16 @@ impl Product<'_> {
             // Nobody else needs a tile's rows of A.
             tiles.into_par_iter().with_max_len(1).for_each(|i| tile(i, None));
         } else {
-            let groups = m.div_ceil(high);
-            let mut a = recycled::numbers(groups * high * k);
-            a.par_chunks_mut(groups * high * self.block).enumerate().for_each(|(i, packed)| {
-                let range = i * self.block..k.min((i + 1) * self.block);
-                arch.dispatch(PackRows { a: self.a, rows: 0..m, range, packed });
+            let rows = m.next_multiple_of(high);
+            let mut a = recycled::numbers(rows * k);
+            let visits = a.par_chunks_mut(rows * visit).enumerate();
+            visits.for_each(|(i, packed)| {
+                let range = i * visit..k.min((i + 1) * visit);
+                let part = PACKED * high;
+                packed.par_chunks_mut(part * range.len()).enumerate().for_each(|(i, packed)| {
+                    let rows = i * part..m.min((i + 1) * part);
+                    arch.dispatch(PackRows { a: self.a, rows, range: range.clone(), packed });
+                });
             });
             tiles.into_par_iter().with_max_len(1).for_each(|i| tile(i, Some(&a)));
             recycled::give_back(a);

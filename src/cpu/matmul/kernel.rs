@@ -1,4 +1,4 @@
-//! The register tile of the matrix product: a few rows of C by two vectors, over one block of k. One source for all vector widths.
+//! The register tile of the matrix product: a few rows of C by two vectors, over a few blocks of k. One source for all vector widths.
 
 use pulp::Simd;
 
@@ -12,40 +12,44 @@ pub(super) const fn columns<S: Simd>() -> usize {
     2 * S::F32_LANES
 }
 
-/// One block of k of a register tile.
+/// A register tile over a few blocks of k. From one to the next its sums are in the first level of cache.
 #[derive(Clone, Copy)]
-pub(super) struct Block {
+pub(super) struct Visit {
     /// Of k.
     pub(super) steps: usize,
+    /// Of a block.
+    pub(super) block: usize,
     /// For each step [`rows`] values, packed, or only `height` where they lie.
     pub(super) a: *const f32,
     /// Distances in `a` from one row to the next, and from one step to the next, of a whole height in place.
     pub(super) a_in_place: Option<[usize; 2]>,
     /// For each step [`columns`] values, and the distance from one step's to the next.
     pub(super) b: (*const f32, usize),
-    /// The sums of earlier blocks, null where there are none, and the distance of their rows.
-    pub(super) before: (*const f32, usize),
-    /// Where the sums go, and the distance of their rows.
-    pub(super) after: (*mut f32, usize),
+    /// The tile's sums, rows of [`columns`].
+    pub(super) sums: *mut f32,
+    /// Whether they are those of earlier visits, and not yet to be written.
+    pub(super) add: bool,
+    /// Where the sums go after the last block of these, if it is the last of k, and the distance of their rows.
+    pub(super) last: Option<(*mut f32, usize)>,
     /// Of the tile that is written, at most [`rows`].
     pub(super) height: usize,
     /// Of the tile that is written, at most [`columns`].
     pub(super) width: usize,
 }
 
-/// after = before + A·B.
+/// sums += A·B, or `last` = sums + A·B.
 ///
 /// # Safety
-/// `a` and `b` must lead to what [`Block`] says, `before` and `after` to `height` rows of `width` values; `after` is nobody else's.
+/// `a` and `b` must lead to what [`Visit`] says, `sums` and `last` to `height` rows of `width` values, which are nobody else's.
 #[inline(always)]
-pub(super) unsafe fn run<S: Simd>(simd: S, block: Block) {
+pub(super) unsafe fn run<S: Simd>(simd: S, visit: Visit) {
     // SAFETY: as promised.
     unsafe {
-        match (block.a_in_place.is_some(), block.width <= S::F32_LANES) {
-            (false, false) => of_height::<S, 2, false>(simd, block),
-            (false, true) => of_height::<S, 1, false>(simd, block),
-            (true, false) => of_height::<S, 2, true>(simd, block),
-            (true, true) => of_height::<S, 1, true>(simd, block),
+        match (visit.a_in_place.is_some(), visit.width <= S::F32_LANES) {
+            (false, false) => of_height::<S, 2, false>(simd, visit),
+            (false, true) => of_height::<S, 1, false>(simd, visit),
+            (true, false) => of_height::<S, 2, true>(simd, visit),
+            (true, true) => of_height::<S, 1, true>(simd, visit),
         }
     }
 }
@@ -58,14 +62,14 @@ pub(super) fn is_height(height: usize) -> bool {
 /// # Safety
 /// As for [`run`].
 #[inline(always)]
-unsafe fn of_height<S: Simd, const W: usize, const IN_PLACE: bool>(simd: S, block: Block) {
+unsafe fn of_height<S: Simd, const W: usize, const IN_PLACE: bool>(simd: S, visit: Visit) {
     // SAFETY: as promised; heights are rounded up to one that has a kernel, and no further than the packed rows.
     unsafe {
-        match block.height {
-            0..=4 => tile::<S, 4, W, IN_PLACE>(simd, block),
-            5..=6 => tile::<S, 6, W, IN_PLACE>(simd, block),
-            7..=8 => tile::<S, 8, W, IN_PLACE>(simd, block),
-            _ => tile::<S, 12, W, IN_PLACE>(simd, block),
+        match visit.height {
+            0..=4 => tile::<S, 4, W, IN_PLACE>(simd, visit),
+            5..=6 => tile::<S, 6, W, IN_PLACE>(simd, visit),
+            7..=8 => tile::<S, 8, W, IN_PLACE>(simd, visit),
+            _ => tile::<S, 12, W, IN_PLACE>(simd, visit),
         }
     }
 }
@@ -75,69 +79,77 @@ unsafe fn of_height<S: Simd, const W: usize, const IN_PLACE: bool>(simd: S, bloc
 /// # Safety
 /// As for [`run`]; `H` is at most [`rows`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const H: usize, const W: usize, const IN_PLACE: bool>(simd: S, block: Block) {
-    let Block {
-        steps,
+unsafe fn tile<S: Simd, const H: usize, const W: usize, const IN_PLACE: bool>(simd: S, visit: Visit) {
+    let Visit {
+        mut steps,
+        block,
         mut a,
         a_in_place,
         b: (mut b, b_step),
-        before: (before, before_step),
-        after: (after, after_step),
+        sums: kept,
+        mut add,
+        last,
         height,
         width,
-    } = block;
+    } = visit;
     let lanes = S::F32_LANES;
     let packed = [1, rows::<S>()];
     let [down, along] = if IN_PLACE { a_in_place.unwrap_or(packed) } else { packed };
-    let mut sums = [[simd.splat_f32s(0.0); W]; H];
-    for _ in 0..steps {
-        // SAFETY: a step's values of A and B, as promised.
-        unsafe {
-            let across: [S::f32s; W] = std::array::from_fn(
-                #[inline(always)]
-                |w| b.add(w * lanes).cast::<S::f32s>().read_unaligned(),
-            );
-            for (h, sums) in sums.iter_mut().enumerate() {
-                let value = simd.splat_f32s(*a.add(h * down));
-                for (sum, &across) in sums.iter_mut().zip(&across) {
-                    *sum = simd.mul_add_e_f32s(value, across, *sum);
-                }
-            }
-            (a, b) = (a.wrapping_add(along), b.wrapping_add(b_step));
-        }
-    }
-    let add = !before.is_null();
-    if height == H && width == W * lanes {
-        // All indices are known when this is compiled, so that the sums never leave their registers.
-        for (h, sums) in sums.iter().enumerate() {
-            for (w, &sum) in sums.iter().enumerate() {
-                let before = before.wrapping_add(h * before_step + w * lanes).cast::<S::f32s>();
-                // SAFETY: row and columns lie in the tile.
-                unsafe {
-                    let sum = if add { simd.add_f32s(before.read_unaligned(), sum) } else { sum };
-                    after.add(h * after_step + w * lanes).cast::<S::f32s>().write_unaligned(sum);
-                }
-            }
-        }
-        return;
-    }
-    // A copy of the sums in memory, for what is not a whole tile.
-    let sums = sums;
-    for (h, sums) in sums.iter().enumerate().take(height) {
-        for (w, &sum) in sums.iter().enumerate() {
-            let there = lanes.min(width - w * lanes);
-            let before = before.wrapping_add(h * before_step + w * lanes);
-            // SAFETY: `there` values of a row of the tile.
+    let whole = height == H && width == W * lanes;
+    while steps > 0 {
+        let mut sums = [[simd.splat_f32s(0.0); W]; H];
+        for _ in 0..steps.min(block) {
+            // SAFETY: a step's values of A and B, as promised.
             unsafe {
-                let sum = if add {
-                    let before = std::slice::from_raw_parts(before, there);
-                    simd.add_f32s(simd.partial_load_f32s(before), sum)
-                } else {
-                    sum
-                };
-                let after = std::slice::from_raw_parts_mut(after.add(h * after_step + w * lanes), there);
-                simd.partial_store_f32s(after, sum);
+                let across: [S::f32s; W] = std::array::from_fn(
+                    #[inline(always)]
+                    |w| b.add(w * lanes).cast::<S::f32s>().read_unaligned(),
+                );
+                for (h, sums) in sums.iter_mut().enumerate() {
+                    let value = simd.splat_f32s(*a.add(h * down));
+                    for (sum, &across) in sums.iter_mut().zip(&across) {
+                        *sum = simd.mul_add_e_f32s(value, across, *sum);
+                    }
+                }
+                (a, b) = (a.wrapping_add(along), b.wrapping_add(b_step));
             }
         }
+        steps = steps.saturating_sub(block);
+        let kept_step = 2 * lanes;
+        let (to, to_step) = last.filter(|_| steps == 0).unwrap_or((kept, kept_step));
+        if whole {
+            // All indices are known when this is compiled, so that the sums never leave their registers.
+            for (h, sums) in sums.iter().enumerate() {
+                for (w, &sum) in sums.iter().enumerate() {
+                    // SAFETY: row and columns lie in the tile.
+                    unsafe {
+                        let before = kept.add(h * kept_step + w * lanes).cast::<S::f32s>();
+                        let sum = if add { simd.add_f32s(before.read_unaligned(), sum) } else { sum };
+                        to.add(h * to_step + w * lanes).cast::<S::f32s>().write_unaligned(sum);
+                    }
+                }
+            }
+        } else {
+            // A copy of the sums in memory, for what is not a whole tile.
+            let sums = sums;
+            for (h, sums) in sums.iter().enumerate().take(height) {
+                for (w, &sum) in sums.iter().enumerate() {
+                    let there = lanes.min(width - w * lanes);
+                    // SAFETY: `there` values of a row of the tile.
+                    unsafe {
+                        let sum = if add {
+                            let before = kept.add(h * kept_step + w * lanes).cast_const();
+                            let before = std::slice::from_raw_parts(before, there);
+                            simd.add_f32s(simd.partial_load_f32s(before), sum)
+                        } else {
+                            sum
+                        };
+                        let to = std::slice::from_raw_parts_mut(to.add(h * to_step + w * lanes), there);
+                        simd.partial_store_f32s(to, sum);
+                    }
+                }
+            }
+        }
+        add = true;
     }
 }

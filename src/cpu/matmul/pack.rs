@@ -25,28 +25,19 @@ impl Lines<'_> {
         }
     }
 
-    /// Packs `lines` in panels of `width`, one after the other: see [`Self::pack`].
+    /// Asks for one of `parts` of what [`Self::pack`] will read: its runs are too short for the machine to foresee them.
     #[inline(always)]
-    pub(super) fn pack_panels(
-        self,
-        width: usize,
-        lines: Range<usize>,
-        range: Range<usize>,
-        packed: &mut [f32],
-    ) {
-        let panel = width * range.len();
-        let whole = if self.across { lines.len() / width } else { 0 };
-        if whole > 0 {
-            // Lines that lie side by side are read as they lie in memory, through all panels.
-            for (s, step) in range.clone().enumerate() {
-                let from = &self.values[step * self.row + lines.start..][..whole * width];
-                for (i, from) in from.chunks_exact(width).enumerate() {
-                    packed[i * panel + s * width..][..width].copy_from_slice(from);
-                }
-            }
-        }
-        for (first, packed) in lines.step_by(width).zip(packed.chunks_exact_mut(panel)).skip(whole) {
-            self.pack(width, first, range.clone(), packed);
+    pub(super) fn fetch(self, width: usize, first: usize, range: Range<usize>, part: usize, parts: usize) {
+        let width = width.min(self.lines - first);
+        let (start, rows, length) = match self.across {
+            true => (range.start * self.row + first, range.len(), width),
+            false => (first * self.row + range.start, width, range.len()),
+        };
+        let start = self.values.as_ptr().wrapping_add(start);
+        let few = rows.div_ceil(parts);
+        for row in rows.min(part * few)..rows.min((part + 1) * few) {
+            let row = start.wrapping_add(row * self.row);
+            (0..length).step_by(LINE).chain([length - 1]).for_each(|at| prefetch(row.wrapping_add(at)));
         }
     }
 
@@ -92,6 +83,8 @@ impl Lines<'_> {
         if across {
             for (packed, step) in packed.iter_mut().zip(range) {
                 let from = &values[step * row + first..];
+                // For the lines after the next ones.
+                prefetch(from.as_ptr().wrapping_add(2 * W));
                 // What follows lines that are not there does no harm, and a copy of a known length needs no call.
                 if let Some(from) = from.first_chunk() {
                     *packed = *from;
@@ -112,32 +105,60 @@ impl Lines<'_> {
         }
         // In squares: lines whose distance is a power of two would drive one another out of the cache before they are read on, and the
         // compiler turns squares in registers.
-        let (squares, rest) = packed.as_chunks_mut::<SIDE>();
-        let mut step = range.start;
-        for square in squares {
-            for line in (0..W / SIDE * SIDE).step_by(SIDE) {
-                let mut from = [[0.0; SIDE]; SIDE];
-                for (i, from) in from.iter_mut().enumerate() {
-                    from.copy_from_slice(&values[(first + line + i) * row + step..][..SIDE]);
+        let steps = range.len();
+        if steps < SIDE {
+            for (packed, step) in packed.iter_mut().zip(range) {
+                for (line, packed) in packed.iter_mut().enumerate() {
+                    *packed = values[(first + line) * row + step];
                 }
-                for (packed, turned) in square.iter_mut().zip(turned(from)) {
-                    packed[line..line + SIDE].copy_from_slice(&turned);
+            }
+            return;
+        }
+        assert!(values.len() >= (first + W - 1) * row + range.end && packed.len() >= steps, "pack: lines");
+        let (from, to) = (values[first * row + range.start..].as_ptr(), packed.as_mut_ptr().cast::<f32>());
+        // For the lines after these.
+        for line in W..2 * W {
+            (0..steps).step_by(LINE).for_each(|step| prefetch(from.wrapping_add(line * row + step)));
+        }
+        // The last square begins where it ends with the last step.
+        for step in (0..steps).step_by(SIDE).map(|step| step.min(steps - SIDE)) {
+            for line in (0..W / SIDE * SIDE).step_by(SIDE) {
+                // SAFETY: lines and steps are there, as asserted.
+                unsafe {
+                    let from = from.add(line * row + step);
+                    let square = [0, 1, 2, 3].map(
+                        #[inline(always)]
+                        |i| from.add(i * row).cast::<[f32; SIDE]>().read(),
+                    );
+                    for (i, turned) in turned(square).into_iter().enumerate() {
+                        to.add((step + i) * W + line).cast::<[f32; SIDE]>().write(turned);
+                    }
                 }
             }
             for line in W / SIDE * SIDE..W {
-                for (s, packed) in square.iter_mut().enumerate() {
-                    packed[line] = values[(first + line) * row + step + s];
+                for step in step..step + SIDE {
+                    // SAFETY: as above.
+                    unsafe { to.add(step * W + line).write(*from.add(line * row + step)) };
                 }
             }
-            step += SIDE;
-        }
-        for packed in rest {
-            for (line, packed) in packed.iter_mut().enumerate() {
-                *packed = values[(first + line) * row + step];
-            }
-            step += 1;
         }
     }
+}
+
+/// Numbers of a cache line.
+const LINE: usize = 16;
+
+/// Asks for the cache line at `at`, which need not exist.
+#[inline(always)]
+fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
 }
 
 /// Columns of a square as rows. Compilers turn it number by number.
