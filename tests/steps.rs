@@ -9,6 +9,7 @@ use cs231n_gpu::gpu::{Counters, Options};
 use cs231n_gpu::nn::feed::Feed;
 use cs231n_gpu::nn::model::{Architecture, FullyConnectedNet, HiddenDropout, Init, Normalization};
 use cs231n_gpu::nn::optim::Rule;
+use cs231n_gpu::nn::rehearsal::rehearse;
 use cs231n_gpu::nn::schedule::Schedule;
 use cs231n_gpu::nn::solver::{Cost, Event, Solver, Training};
 use cs231n_gpu::nn::team::Team;
@@ -148,6 +149,40 @@ fn nothing_is_made_after_the_first_epoch() -> Result<()> {
         assert_eq!(seen.len(), 4);
         assert!(seen[1].dispatches < seen[3].dispatches);
         assert_eq!(made(&seen[1]), made(&seen[3]), "{seen:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_kernel_that_is_rehearsed_is_one_of_the_step() -> Result<()> {
+    let _alone = alone();
+    let plain = Architecture::new(192, &[96], 10);
+    let deep = Architecture { hidden: vec![96, 128], ..plain.clone() };
+    let dropped = Architecture {
+        normalization: Normalization::Batch,
+        dropout: Some(HiddenDropout { drop: 0.2, seed: 1 }),
+        ..deep.clone()
+    };
+    let linear = Architecture { hidden: vec![], ..plain.clone() };
+    for architecture in [plain, deep, dropped, linear] {
+        let pipelines = |rehearsal: bool| -> Result<Option<[u64; 2]>> {
+            let Some(gpu) = gpu() else { return Ok(None) };
+            let device = Device::Gpu(gpu.clone());
+            let Solver { net, .. } = solver(&device, architecture.clone(), [128, 1], 1e-3)?;
+            let before = gpu.counters();
+            if rehearsal {
+                let training = solver(&device, architecture.clone(), [128, 1], 1e-3)?.training().clone();
+                rehearse(&device, &architecture, &training, net.parameters.flat().len())?;
+            }
+            let first = gpu.counters().since(&before).pipelines;
+            train(&device, architecture.clone(), [128, 128, 1], |_| ())?;
+            Ok(Some([first, gpu.counters().since(&before).pipelines]))
+        };
+        let (Some([_, of_step]), Some([first, with])) = (pipelines(false)?, pipelines(true)?) else {
+            return Ok(());
+        };
+        // At least a product and the update.
+        assert!(first >= 2 && with == of_step, "{first} of {with}, {of_step}: {architecture:?}");
     }
     Ok(())
 }

@@ -282,7 +282,7 @@ pub struct Found {
     pub info: Info,
     /// Why it was taken, in one line.
     pub why: String,
-    adapter: wgpu::Adapter,
+    pub(super) adapter: wgpu::Adapter,
 }
 
 /// Looks for the adapter that `choice` names.
@@ -301,8 +301,9 @@ pub(crate) fn find(choice: &Choice) -> Result<Found> {
 }
 
 /// Opens an adapter, with the features that the options want and that are there; returns it with what it was opened with.
-pub(crate) fn open(found: Found, options: &Options) -> Result<(wgpu::Device, wgpu::Queue, Info)> {
-    let Found { mut info, adapter, .. } = found;
+pub(crate) fn open(found: &Found, options: &Options) -> Result<(wgpu::Device, wgpu::Queue, Info)> {
+    let Found { info, adapter, .. } = found;
+    let mut info = info.clone();
     let (limits, wanted) = match options.limits {
         LimitsMode::Adapter => (
             raised(&adapter.limits()),

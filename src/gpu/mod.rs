@@ -37,6 +37,7 @@ mod images;
 mod kept;
 mod kernel;
 pub mod limits;
+mod open;
 mod pipeline;
 mod pool;
 mod queue;
@@ -51,59 +52,17 @@ pub use adapter::{Choice, Features, Found, Info, Kind, adapters, choose};
 pub use counters::Counters;
 pub use kernel::{Access, Field, Kernel, Launch, Params, Scalar};
 pub use limits::{Limits, LimitsMode};
+pub use open::Options;
 pub use pool::Buffer;
 pub use timestamps::{DeviceTime, KernelTime};
 
 use crate::profile::span;
 use crate::{Error, Result};
 use context::Context;
-use counters::Tally;
-use fault::Fault;
-use pool::{Memory, Pool};
+use pool::Memory;
 use queue::Recorder;
 
 const DEFECT: &str = "this is a defect of the program; please report it";
-
-/// How a device is opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Which limits and features to ask for.
-    pub limits: LimitsMode,
-    /// Keep every runtime check in the shaders, loop bounds and zeroed workgroup memory included.
-    pub checked: bool,
-    /// Fill allocated memory with NaN bits, so that a kernel which reads what it has not written shows itself.
-    pub poison: bool,
-    /// Bytes of idle buffers to keep for reuse.
-    pub pool_bytes: u64,
-    /// Time every launch by timestamps, where the adapter has them: each is a pass of its own then, which costs a little.
-    pub profile: bool,
-    /// Keep compiled kernels in the user's [folder for caches](crate::cache::folder) for the next run, where the driver gives them away; and
-    /// go by the [families](chosen) that `tune` has put there.
-    pub keep: bool,
-}
-
-impl Default for Options {
-    /// The adapter's limits, 1 GiB of idle buffers; checks where `CS231N_GPU_CHECKED=1`; poison where `CS231N_GPU_POISON=1` and in debug
-    /// builds. No file is written.
-    fn default() -> Self {
-        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
-        Self {
-            limits: LimitsMode::Adapter,
-            checked: set("CS231N_GPU_CHECKED"),
-            poison: cfg!(debug_assertions) || set("CS231N_GPU_POISON"),
-            pool_bytes: limits::POOL_BYTES,
-            profile: false,
-            keep: false,
-        }
-    }
-}
-
-impl Options {
-    /// The default, and compiled kernels are kept for the next run.
-    pub fn keeping() -> Self {
-        Self { keep: true, ..Self::default() }
-    }
-}
 
 /// An opened device. Clones share it; any thread may use it.
 #[derive(Clone, Debug)]
@@ -114,6 +73,7 @@ pub struct Gpu {
 #[derive(Debug)]
 struct Inner {
     context: Context,
+    adapter: wgpu::Adapter,
     info: Info,
     why: String,
     options: Options,
@@ -123,41 +83,6 @@ struct Inner {
 }
 
 impl Gpu {
-    /// Opens the adapter that `choice` names.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when there is no such adapter (the message lists those found), when [`Choice::Auto`] finds only software, or when
-    /// the driver refuses to open it.
-    pub fn open(choice: &Choice, options: &Options) -> Result<Self> {
-        Self::open_found(Self::find(choice)?, options)
-    }
-
-    /// Looks for the adapter that `choice` names, without opening it.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when there is no such adapter, as [`Self::open`].
-    pub fn find(choice: &Choice) -> Result<Found> {
-        adapter::find(choice)
-    }
-
-    /// Opens an adapter that was found.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when the driver refuses.
-    pub fn open_found(found: Found, options: &Options) -> Result<Self> {
-        let why = found.why.clone();
-        let (device, queue, info) = adapter::open(found, options)?;
-        let fault = Fault::watch(&device);
-        let recorder = Recorder::new(&device, &queue, &info, options)?;
-        let chosen = if options.keep { chosen::of(&info) } else { chosen::Families::new() };
-        let pool = Pool::new(options.pool_bytes);
-        let context = Context { device, queue, fault, pool, tally: Tally::default() };
-        let recorder = Mutex::new(recorder);
-        let staging = read::Staging::default();
-        let inner = Inner { context, info, why, options: *options, chosen, staging, recorder };
-        Ok(Self { inner: Arc::new(inner) })
-    }
-
     /// The adapter, with the limits and features the device was opened with.
     pub fn info(&self) -> &Info {
         &self.inner.info

@@ -52,6 +52,7 @@ pub mod notes;
 pub mod optim;
 pub mod parameters;
 mod pass;
+pub mod rehearsal;
 pub mod sanity;
 pub mod schedule;
 pub mod shadow;

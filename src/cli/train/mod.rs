@@ -37,6 +37,7 @@ use crate::data::Dataset;
 use crate::device::{Device, Opened};
 use crate::error::{Error, Result};
 use crate::nn::checkpoint::{self, Model};
+use crate::nn::rehearsal::Rehearsal;
 use crate::nn::shadow::Shadow;
 use crate::nn::solver::{Event, Solver};
 use crate::report::confusion::Confusion;
@@ -189,6 +190,8 @@ impl Train {
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed().as_secs_f64();
         let limit = self.setup.device.memory_limit;
+        // A second device would not count towards the limit.
+        let _rehearsal = limit.is_none().then(|| Rehearsal::begin(&solver));
         let mut feeds = Feeds::new(device, parts, &model.columns, limit)?;
         seconds.upload = lap();
         let per_epoch = feeds.per_epoch(&solver);
