@@ -6,11 +6,11 @@
 // 2·m·n·k FLOPs over 4·(m·k + k·n + m·n) bytes: how often an operand is read again decides the speed.
 //
 // Constants: A_T, B_T: 1 where that operand is stored transposed. ALIGNED: 1 where all contiguous dimensions are multiples of 4, so that
-// rows start on vectors. WHOLE: 1 where n is one, so that rows of C do; C_EVEN: 1 where they are
-// stored by words, n being a multiple of 2 only. TAIL: 1 where k is no multiple of 4. TERMS: what joins the sum: 0
-// nothing, 1 columns, 2 rows and columns, 3 the factor f'(y), with y in the place of rows. What does not join is not read. FINISH: f, as the
-// prelude's `nonlinear` numbers it, or 5 for max(lowest, ·). RECTIFIED, CURVED, SLOPED: 1 where results pass through a ReLU or leaky ReLU,
-// through another nonlinearity, or through the gradient of one; KINKED: 1 where that has a kink.
+// rows start on vectors. WHOLE: 1 where n is one, so that rows of C do; C_EVEN: 1 where they are stored by words, n being a multiple of 2
+// only. TAIL: 1 where k is no multiple of 4. TERMS: what joins the sum: 0 nothing, 1 columns, 2 rows and columns, 3 the factor f'(y), with
+// y in the place of rows. What does not join is not read. FINISH: f, as the prelude's `nonlinear` numbers it, or 5 for max(lowest, ·).
+// RECTIFIED, CURVED, SLOPED: 1 where results pass through a ReLU or leaky ReLU, through another nonlinearity, or through the gradient of
+// one; KINKED: 1 where that has a kink.
 // SIDE: 1 where the sums of B's columns are wanted. NATIVE: 1 where `matmul.native.wgsl` says how A and B are bound and loaded.
 //
 // Sums are made in blocks of params.block along k, and the blocks added one after the other: a chain of k roundings would pass the bound

@@ -168,11 +168,10 @@ fn every_kernel_that_is_rehearsed_is_one_of_the_step() -> Result<()> {
         let pipelines = |rehearsal: bool| -> Result<Option<[u64; 2]>> {
             let Some(gpu) = gpu() else { return Ok(None) };
             let device = Device::Gpu(gpu.clone());
-            let Solver { net, .. } = solver(&device, architecture.clone(), [128, 1], 1e-3)?;
             let before = gpu.counters();
             if rehearsal {
-                let training = solver(&device, architecture.clone(), [128, 1], 1e-3)?.training().clone();
-                rehearse(&device, &architecture, &training, net.parameters.flat().len())?;
+                let new = solver(&device, architecture.clone(), [128, 1], 1e-3)?;
+                rehearse(&device, &architecture, new.training(), new.net.parameters.flat().len())?;
             }
             let first = gpu.counters().since(&before).pipelines;
             train(&device, architecture.clone(), [128, 128, 1], |_| ())?;

@@ -57,8 +57,8 @@ impl Gpu {
     /// Opens the adapter that `choice` names.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) when there is no such adapter (the message lists those found), when [`Choice::Auto`] finds only software, or when
-    /// the driver refuses to open it.
+    /// [`Error::Device`](crate::Error::Device) when there is no such adapter (the message lists those found), when [`Choice::Auto`] finds
+    /// only software, or when the driver refuses to open it.
     pub fn open(choice: &Choice, options: &Options) -> Result<Self> {
         Self::open_found(Self::find(choice)?, options)
     }

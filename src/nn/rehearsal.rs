@@ -29,13 +29,14 @@ impl Rehearsal {
         };
         let (architecture, training) = (solver.net.architecture().clone(), solver.training().clone());
         let parameters = solver.net.parameters.flat().len();
-        let thread = std::thread::spawn(move || {
+        let work = move || {
             // What fails here fails again in the step, which says so.
             let _ = gpu
                 .twin()
                 .and_then(|twin| rehearse(&Device::Gpu(twin), &architecture, &training, parameters));
-        });
-        Self { thread: Some(thread) }
+        };
+        // Without a thread the step compiles everything itself.
+        Self { thread: std::thread::Builder::new().name("rehearsal".into()).spawn(work).ok() }
     }
 }
 
