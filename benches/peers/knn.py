@@ -10,6 +10,9 @@ clock starts; ours is `seconds.upload + seconds.search` of the JSON: rows as the
 sorted, proven and back on the host. Neighbours are compared with a brute force in 64-bit integers (pixels) that orders
 by (distance, row). FASHION_MNIST_FOLDER holds the idx files, .gz or plain; CIFAR_FOLDER data_batch_1.bin and
 test_batch.bin.
+
+faiss brings an OpenBLAS of its own, which takes kernels for Prescott where it does not know the CPU, a quarter as fast: `OPENBLAS_VERBOSE=2
+python3 -c 'import faiss'` names them, and `--faiss-core SkylakeX` has it take others.
 """
 
 import argparse
@@ -96,9 +99,11 @@ def peer_environment():
     return environment
 
 
-def run_peer(peer, train, test, threads):
+def run_peer(peer, train, test, threads, faiss_core):
     command = [sys.executable, "-c", WORKER, peer, train, test, str(K), str(threads)]
     environment = peer_environment() | {"OMP_NUM_THREADS": str(threads)}
+    if peer == "faiss" and faiss_core:
+        environment["OPENBLAS_CORETYPE"] = faiss_core
     return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout)["seconds"]
 
 
@@ -121,6 +126,7 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a tenth of the queries")
     parser.add_argument("--only", help="only the workloads whose name contains this")
+    parser.add_argument("--faiss-core", help="kernels of faiss's OpenBLAS, like SkylakeX")
     parser.add_argument("--json", help="write all times to this file")
     arguments = parser.parse_args()
 
@@ -162,7 +168,8 @@ def main():
                 ours, summary = run_ours(arguments, *files, arguments.threads, path("n.npy"), options)
                 found["ours"].append(ours)
                 for peer in ("faiss", "scikit-learn"):
-                    found[peer].append(run_peer(peer, path("train.npy"), path("test.npy"), arguments.threads))
+                    paths = path("train.npy"), path("test.npy")
+                    found[peer].append(run_peer(peer, *paths, arguments.threads, arguments.faiss_core))
             exact = np.array_equal(np.load(path("n.npy")), brute_force(rows, queries, K)) if not floats else None
             times[name] = found
             middle = {who: statistics.median(seconds) for who, seconds in found.items()}
