@@ -135,10 +135,15 @@ impl Lines<'_> {
                     }
                 }
             }
-            for line in W / SIDE * SIDE..W {
-                for step in step..step + SIDE {
-                    // SAFETY: as above.
-                    unsafe { to.add(step * W + line).write(*from.add(line * row + step)) };
+            // Of two lines that no square has, pairs.
+            for line in (W / SIDE * SIDE..W).step_by(2) {
+                // SAFETY: as above.
+                unsafe {
+                    let from = from.add(line * row + step);
+                    let [even, odd] = [from, from.add(row)].map(|from| from.cast::<[f32; SIDE]>().read());
+                    for (i, pair) in even.into_iter().zip(odd).enumerate() {
+                        to.add((step + i) * W + line).cast::<[f32; 2]>().write(pair.into());
+                    }
                 }
             }
         }
@@ -146,11 +151,11 @@ impl Lines<'_> {
 }
 
 /// Numbers of a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// Asks for the cache line at `at`, which need not exist.
 #[inline(always)]
-fn prefetch(at: *const f32) {
+pub(super) fn prefetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint, which reads nothing.
     unsafe {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::kernel::{self, Visit};
-use super::pack::Lines;
+use super::pack::{LINE, Lines};
 
 /// Rows of a register tile of the machine.
 pub(super) struct Rows;
@@ -88,16 +88,18 @@ impl WithSimd for Tile<'_> {
             false => 0,
         };
         let own_rows = groups_in_place * high..height;
-        // The sums of all visits but the last stay close together: rows of C whose distance is a power of two would compete for a part of the
-        // cache.
+        // The sums of all visits stay close together: rows of C whose distance is a power of two would compete for a part of the cache.
         let sizes = [
             if packed_a.is_none() { own_rows.len().next_multiple_of(high) * longest } else { 0 },
             wide * longest,
             panels * wide * height,
-        ];
-        let (own, room) = super::grown(scratch, sizes.iter().sum()).split_at_mut(sizes[0]);
+        ]
+        .map(|size| size.next_multiple_of(LINE));
+        let room = super::grown(scratch, sizes.iter().sum::<usize>() + LINE);
+        // Vectors that begin with a cache line never reach into a second one.
+        let start = room.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
+        let (own, room) = room[start..].split_at_mut(sizes[0]);
         let (packed, sums) = room.split_at_mut(sizes[1]);
-        let sums = sums.as_mut_ptr();
         let ranges = (0..k).step_by(longest).map(|step| step..k.min(step + longest));
         // While a panel of B is used, the next one is fetched.
         let mut next =
@@ -135,24 +137,36 @@ impl WithSimd for Tile<'_> {
                         Some(group) => (&groups[group * high * steps..], None),
                         None => a.in_place(rows.start + row, step),
                     };
-                    // SAFETY: the sums have room for `height` rows of each panel; row and column lie in the tile, which is the caller's own.
-                    let (sums, last) = unsafe {
-                        (sums.add((panel * height + row) * wide), c.add(row * c_step + panel * wide))
-                    };
                     let visit = Visit {
                         steps,
                         block,
                         a: start.as_ptr(),
                         a_in_place,
                         b: b_panel,
-                        sums,
+                        sums: sums[(panel * height + row) * wide..].as_mut_ptr(),
                         add: step > 0,
-                        last: (end == k).then_some((last, c_step)),
                         height: high.min(height - row),
                         width: wide.min(columns.end - column),
                     };
-                    // SAFETY: A's group and B's panel were packed for this visit's steps, or are whole where they lie.
+                    // SAFETY: A's group and B's panel were packed for this visit's steps, or are whole where they lie; the sums have room for
+                    // `height` rows of each panel.
                     unsafe { kernel::run(simd, visit) };
+                }
+            }
+        }
+        let whole = columns.len() / wide;
+        for row in 0..height {
+            for panel in 0..panels {
+                // SAFETY: a row of a panel's sums and its part of the tile, which is the caller's own. A whole panel's length is known when this is
+                // compiled, and its copy needs no call.
+                unsafe {
+                    let sums = sums.as_ptr().add((panel * height + row) * wide);
+                    let c = c.add(row * c_step + panel * wide);
+                    if panel < whole {
+                        c.copy_from_nonoverlapping(sums, wide);
+                    } else {
+                        c.copy_from_nonoverlapping(sums, columns.len() - panel * wide);
+                    }
                 }
             }
         }
