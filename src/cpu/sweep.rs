@@ -174,13 +174,13 @@ impl<K: Lane, F: Fn(usize) -> K + Sync> Operands<'_, K, F> {
     }
 
     /// Computes the tiles of a task, rows rising, and hands over every entry in which a key passed its threshold:
-    /// the group (counted from the task's first) and the row, the 16 keys, which of them passed, and the group's
+    /// the group (counted from the task's first) and the row, the 16 keys, which of them passed, and all
     /// thresholds, to be lowered at will. `thresholds` holds 16 for each of the task's groups.
     pub(super) fn walk(
         &self,
         task: &Task,
         thresholds: &mut [[K; LANES]],
-        mut take: impl FnMut(usize, usize, &[K; LANES], u16, &mut [K; LANES]),
+        mut take: impl FnMut(usize, usize, &[K; LANES], u16, &mut [[K; LANES]]),
     ) {
         let height = self.kernel.rows;
         let group_lines = self.packed.group_lines();
@@ -216,7 +216,7 @@ impl<K: Lane, F: Fn(usize) -> K + Sync> Operands<'_, K, F> {
                     let entry = passed.trailing_zeros() as usize;
                     passed &= passed - 1;
                     let (row, group) = (first + entry / groups, start + entry % groups);
-                    take(group, row, &hits.keys[entry], hits.masks[entry], &mut thresholds[group]);
+                    take(group, row, &hits.keys[entry], hits.masks[entry], thresholds);
                 }
             }
         }

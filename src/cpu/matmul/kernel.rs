@@ -2,7 +2,8 @@
 
 use pulp::Simd;
 
-use super::pack::{LINE, prefetch};
+use super::pack::LINE;
+use crate::cpu::simd::prefetch;
 
 /// Rows of a register tile: with two vectors across, as many as leave registers for those of B and one of A.
 pub(super) const fn rows<S: Simd>() -> usize {

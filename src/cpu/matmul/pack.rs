@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::cpu::simd::prefetch;
+
 /// Sides of the squares in which lines are turned.
 const SIDE: usize = 4;
 
@@ -152,19 +154,6 @@ impl Lines<'_> {
 
 /// Numbers of a cache line.
 pub(super) const LINE: usize = 16;
-
-/// Asks for the cache line at `at`, which need not exist.
-#[inline(always)]
-pub(super) fn prefetch(at: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, which reads nothing.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
 
 /// Columns of a square as rows. Compilers turn it number by number.
 #[cfg(target_arch = "x86_64")]

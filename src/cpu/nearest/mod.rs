@@ -11,6 +11,8 @@ mod floats;
 mod pooled;
 mod refine;
 
+use std::collections::VecDeque;
+
 use rayon::prelude::*;
 
 pub use best::{Best, Sorted};
@@ -32,6 +34,12 @@ trait Rule<K>: Sync {
 
     /// The candidate behind a key that passed; anything from `bound` on where it is not below.
     fn candidate(&self, query: usize, index: u32, key: K, bound: u64) -> u64;
+
+    /// Keys that wait for what [`Self::fetch`] has asked for. Thresholds must not depend on the index where any do.
+    const WAITING: usize = 0;
+
+    /// Asks for what [`Self::candidate`] will read of a training row.
+    fn fetch(&self, _index: u32) {}
 }
 
 /// The keys themselves are the distances.
@@ -89,9 +97,9 @@ fn scan<K: Lane, F: Fn(usize) -> K + Sync>(
     });
 }
 
-fn scan_task<K: Lane, F: Fn(usize) -> K + Sync>(
+fn scan_task<K: Lane, F: Fn(usize) -> K + Sync, R: Rule<K>>(
     operands: &Operands<'_, K, F>,
-    rule: &impl Rule<K>,
+    rule: &R,
     task: &Task,
     first_index: u32,
     best: &mut BestMut<'_>,
@@ -102,6 +110,14 @@ fn scan_task<K: Lane, F: Fn(usize) -> K + Sync>(
     for (query, threshold) in thresholds.as_flattened_mut()[..queries].iter_mut().enumerate() {
         *threshold = rule.threshold(first_query + query, best.bound(query), first_index);
     }
+    let mut offer = |(query, index, key): (usize, u32, K), thresholds: &mut [[K; LANES]]| {
+        let candidate = rule.candidate(first_query + query, index, key, best.bound(query));
+        if best.offer(query, candidate) {
+            let threshold = rule.threshold(first_query + query, best.bound(query), index);
+            thresholds.as_flattened_mut()[query] = threshold;
+        }
+    };
+    let mut waiting = VecDeque::with_capacity(R::WAITING + 1);
     operands.walk(task, &mut thresholds, |group, row, keys, mut mask, thresholds| {
         let index = first_index + row as u32;
         while mask != 0 {
@@ -112,10 +128,17 @@ fn scan_task<K: Lane, F: Fn(usize) -> K + Sync>(
             if query >= queries {
                 continue;
             }
-            let candidate = rule.candidate(first_query + query, index, keys[lane], best.bound(query));
-            if best.offer(query, candidate) {
-                thresholds[lane] = rule.threshold(first_query + query, best.bound(query), index);
+            let passed = (query, index, keys[lane]);
+            if R::WAITING == 0 {
+                offer(passed, thresholds);
+                continue;
+            }
+            rule.fetch(index);
+            waiting.push_back(passed);
+            if waiting.len() > R::WAITING {
+                waiting.pop_front().into_iter().for_each(|passed| offer(passed, thresholds));
             }
         }
     });
+    waiting.into_iter().for_each(|passed| offer(passed, &mut thresholds));
 }

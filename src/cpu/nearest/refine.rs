@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Best, ByteForm, ByteQueries, ByteStats, Pooled, Pooling, Rule, scan, scan_bytes};
 use crate::cpu::chunks::vectorized;
-use crate::cpu::simd::Lane;
+use crate::cpu::simd::{Lane, prefetch};
 use crate::cpu::topk::smallest;
 use crate::order::{self, candidate};
 
@@ -158,6 +158,16 @@ impl<'a> Refinement<'a> {
 }
 
 impl Rule<i32> for Refinement<'_> {
+    // Rows that pass lie anywhere in memory, and one takes as long to arrive as four distances to compute.
+    const WAITING: usize = 4;
+
+    fn fetch(&self, index: u32) {
+        // Of the level that is read first.
+        let Level { train, features, .. } = &self.levels[self.levels.len().saturating_sub(2)];
+        let row = train.as_ptr().wrapping_add(index as usize * features);
+        (0..*features).step_by(64).for_each(|at| prefetch(row.wrapping_add(at)));
+    }
+
     fn threshold(&self, query: usize, bound: u64, _: u32) -> i32 {
         let bound = bound.min(self.ceilings[query]);
         if bound == u64::MAX {

@@ -10,7 +10,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, ROWS, Tile, avx2};
+use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, ROWS, Tile, avx2, prefetch};
 
 /// Foundation, byte and word operations, and the integer dot product.
 pub(super) static VNNI: Kernels = Kernels {
@@ -47,8 +47,7 @@ pub(super) static PLAIN: Kernels = Kernels {
 #[inline]
 fn fetch_ahead<K>(tile: &Tile<'_, K>, step: usize) {
     for row in tile.rows {
-        // SAFETY: fetching ahead reads nothing, wherever it points; every x86-64 processor can.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(row.wrapping_add(tile.ahead + 4 * step).cast()) };
+        prefetch(row.wrapping_add(tile.ahead + 4 * step));
     }
 }
 

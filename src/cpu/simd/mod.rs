@@ -28,6 +28,19 @@ pub(super) const GROUPS: usize = 3;
 /// [`crate::cpu::nearest::roundings`]) and spill more.
 pub(super) const BLOCK: usize = 64;
 
+/// Asks for the cache line at `at`, which need not exist.
+#[inline(always)]
+pub(super) fn prefetch<T>(at: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint, which reads nothing; every x86-64 processor knows it.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// 64 packed bytes: one step of one group, aligned to a cache line.
 #[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
