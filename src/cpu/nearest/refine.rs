@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{Best, ByteForm, ByteQueries, ByteStats, Pooled, Pooling, Rule, scan, scan_bytes};
 use crate::cpu::chunks::vectorized;
-use crate::cpu::simd::{Lane, prefetch};
+use crate::cpu::simd::{Isa, Lane, prefetch};
 use crate::cpu::topk::smallest;
 use crate::order::{self, candidate};
 
@@ -31,6 +31,7 @@ struct Level<'a> {
 #[derive(Debug, Clone)]
 pub struct Refinement<'a> {
     form: ByteForm,
+    isa: Isa,
     levels: Vec<Level<'a>>,
     /// For each query, a candidate that at least k training rows do not exceed; the last of all where none is known.
     ceilings: Vec<u64>,
@@ -42,6 +43,7 @@ impl<'a> Refinement<'a> {
         let ceilings = vec![u64::MAX; queries.len() / features];
         Self {
             form,
+            isa: Isa::best(),
             levels: vec![Level { queries: queries.into(), train, features, slack: Vec::new() }],
             ceilings,
         }
@@ -73,7 +75,11 @@ impl<'a> Refinement<'a> {
         let Level { queries, train, features, .. } = &self.levels[level];
         let query = &queries[query * features..][..*features];
         let row = &train[row * features..][..*features];
-        if self.form == ByteForm::L1 { absolute(query, row) } else { squared(query, row) }
+        match self.form {
+            ByteForm::L1 => absolute(query, row),
+            // SAFETY: an instruction set that is present.
+            _ => unsafe { (self.isa.kernels().byte_squares)(query, row) },
+        }
     }
 
     /// A row whose distance at `level` exceeds this is farther than `distance`.
@@ -210,21 +216,6 @@ pub fn scan_coarse(mut refinement: Refinement<'_>, rows: &[u8], stats: &[ByteSta
     let beside = refinement.levels[0].features;
     queries.over(rows, stats, beside, |operands| scan(operands, &refinement, 0, &mut best));
     best.finish().candidates
-}
-
-/// Σ(x − y)².
-fn squared(x: &[u8], y: &[u8]) -> u32 {
-    vectorized(
-        #[inline(always)]
-        || {
-            let pairs = x.iter().zip(y);
-            pairs.fold(0i32, |sum, (&x, &y)| {
-                let apart = i16::from(x) - i16::from(y);
-                sum + i32::from(apart) * i32::from(apart)
-            })
-        },
-    )
-    .cast_unsigned()
 }
 
 /// Σ|x − y|.

@@ -20,6 +20,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     arch: || pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
     byte_dot: Kernel { pack: Pack::Pairs, groups: 1, rows: DOT_ROWS, run: byte_dot },
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: L1_ROWS, run: byte_l1 },
+    byte_squares,
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<DOT> },
     float_l1: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<L1> },
     float_squares: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<SQUARES> },
@@ -55,6 +56,27 @@ unsafe fn byte_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
         passed |= note(hits, r, keys, &tile.thresholds[0]);
     }
     passed
+}
+
+/// Four sums, 16 bytes a step each: the compiler takes half of a register for them.
+#[target_feature(enable = "avx2")]
+fn byte_squares(x: &[u8], y: &[u8]) -> u32 {
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<64>(), y.as_chunks::<64>());
+    let mut sums = [_mm256_setzero_si256(); 4];
+    for (x, y) in x.iter().zip(y) {
+        for part in 0..4 {
+            // SAFETY: 16 of 64 bytes.
+            let [x, y] = [x, y].map(|row| unsafe { _mm_loadu_si128(row.as_ptr().add(16 * part).cast()) });
+            let apart = _mm256_sub_epi16(_mm256_cvtepu8_epi16(x), _mm256_cvtepu8_epi16(y));
+            sums[part] = _mm256_add_epi32(sums[part], _mm256_madd_epi16(apart, apart));
+        }
+    }
+    let sums = [_mm256_add_epi32(sums[0], sums[1]), _mm256_add_epi32(sums[2], sums[3])];
+    let mut lanes = [0u32; 8];
+    // SAFETY: 8 lanes are 32 bytes.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), _mm256_add_epi32(sums[0], sums[1])) };
+    let rest = x_rest.iter().zip(y_rest).map(|(&x, &y)| u32::from(x.abs_diff(y)).pow(2));
+    rest.chain(lanes).sum()
 }
 
 /// Sums of absolute differences come eight bytes to a 64-bit lane, so a group is four registers of four queries.

@@ -10,7 +10,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, ROWS, Tile, avx2, prefetch};
+use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, ROWS, Tile, avx2, portable, prefetch};
 
 /// Foundation, byte and word operations, and the integer dot product.
 pub(super) static VNNI: Kernels = Kernels {
@@ -37,6 +37,7 @@ pub(super) static PLAIN: Kernels = Kernels {
     arch: pulp::Arch::new,
     byte_dot: avx2::KERNELS.byte_dot,
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: ROWS, run: byte_l1 },
+    byte_squares: portable::byte_squares,
     float_dot: Kernel { pack: Pack::Floats, groups: 3, rows: ROWS, run: float_dot },
     float_l1: Kernel { pack: Pack::Floats, groups: 3, rows: ROWS, run: float_l1 },
     float_squares: Kernel { pack: Pack::Floats, groups: 3, rows: ROWS, run: float_squares },

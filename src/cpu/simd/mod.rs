@@ -144,6 +144,11 @@ pub(super) struct Kernels {
     pub(super) byte_dot: Kernel<i32>,
     /// u8 rows, Σ|q − t|.
     pub(super) byte_l1: Kernel<i32>,
+    /// Σ(x − y)² of two u8 rows as they lie, equally long.
+    ///
+    /// # Safety
+    /// The instruction set must be present.
+    pub(super) byte_squares: unsafe fn(&[u8], &[u8]) -> u32,
     /// f32 rows, `row − q·t`.
     pub(super) float_dot: Kernel<f32>,
     /// f32 rows, Σ|q − t|.
@@ -278,6 +283,29 @@ impl Lane for f32 {
             limit.next_up()
         } else {
             Self::OPEN
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    #[test]
+    fn squares_of_bytes_are_those_of_their_definition() {
+        let noise = rng::pixels(&mut rng::seeded(9), 2 * 33_025);
+        let (x, y) = noise.split_at(33_025);
+        let far = ([0; 33_025], [255; 33_025]);
+        for isa in Isa::available() {
+            for length in (0..200).chain([784, 3072, 33_025]) {
+                for (x, y) in [(x, y), (&far.0[..], &far.1[..])] {
+                    let (x, y) = (&x[..length], &y[..length]);
+                    let want: u32 = x.iter().zip(y).map(|(&x, &y)| u32::from(x.abs_diff(y)).pow(2)).sum();
+                    // SAFETY: the instruction set is there.
+                    assert_eq!(unsafe { (isa.kernels().byte_squares)(x, y) }, want, "{isa:?}, {length}");
+                }
+            }
         }
     }
 }

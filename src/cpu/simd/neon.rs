@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, Tile};
+use super::{BLOCK, Hits, Kernel, Kernels, LANES, Pack, Tile, portable};
 
 const TILE: usize = 6;
 const PARTS: usize = 4;
@@ -18,6 +18,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     arch: pulp::Arch::new,
     byte_dot: Kernel { pack: Pack::Quads { offset: 0 }, groups: 1, rows: TILE, run: byte_dot },
     byte_l1: Kernel { pack: Pack::Quads { offset: 0 }, groups: 1, rows: TILE, run: byte_l1 },
+    byte_squares: portable::byte_squares,
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float::<DOT> },
     float_l1: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float::<L1> },
     float_squares: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float::<SQUARES> },

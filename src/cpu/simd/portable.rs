@@ -1,5 +1,7 @@
 //! Plain Rust in the shape of the other instruction sets, for compilers to vectorise as they can.
 
+use crate::cpu::chunks::vectorized;
+
 use super::{BLOCK, Hits, Kernel, Kernels, LANES, Lane, Line, Pack, Tile};
 
 const TILE: usize = 2;
@@ -10,6 +12,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     arch: || pulp::Arch::Scalar,
     byte_dot: Kernel { pack: Pack::Pairs, groups: 1, rows: TILE, run: byte_dot },
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: TILE, run: byte_l1 },
+    byte_squares,
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float_dot },
     float_l1: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float_l1 },
     float_squares: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float_squares },
@@ -37,6 +40,21 @@ unsafe fn byte_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
         passed |= note(hits, r, *sums, &tile.thresholds[0]);
     }
     passed
+}
+
+/// Σ(x − y)² for the widest vectors that the compiler may use.
+pub(super) fn byte_squares(x: &[u8], y: &[u8]) -> u32 {
+    vectorized(
+        #[inline(always)]
+        || {
+            let pairs = x.iter().zip(y);
+            pairs.fold(0i32, |sum, (&x, &y)| {
+                let apart = i16::from(x) - i16::from(y);
+                sum.wrapping_add(i32::from(apart) * i32::from(apart))
+            })
+        },
+    )
+    .cast_unsigned()
 }
 
 /// # Safety
