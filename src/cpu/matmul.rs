@@ -11,10 +11,10 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
+use self::kernel::{Form, FormOf};
 use self::pack::Lines;
-use self::tile::{PackRows, Rows, Tile};
+use self::tile::{FEW_ROWS, Tile};
 use super::simd::Isa;
-use crate::recycled;
 use crate::tolerance::product_block;
 
 /// The shape of a batched product: `batch` times m×k by k×n, each operand possibly stored transposed.
@@ -66,18 +66,20 @@ impl MatmulShape {
 
 /// Products below this many multiply-adds do not repay waking a second thread.
 const SERIAL_BELOW: usize = 1 << 17;
-/// Steps of k at most in which a register tile is visited once, block after block, if blocks are not longer: as many as leave a panel of B, two
-/// vectors wide, in the first level of cache.
-const VISIT: usize = 160;
-/// Groups of rows of A that a task packs.
-const PACKED: usize = 8;
-/// Rows of a tile of C at most, and columns: its sums are read and written once for every visit, and stay in the second level of cache with
-/// what they need of both operands.
-const TILE: [usize; 2] = [1024, 128];
-/// The same for a few columns, which use a row of A once or twice: it comes from memory, is packed and is used in the first level.
+/// Rows and columns of a tile of C at most: what a visit needs of its rows of A, packed, stays in the second level of cache.
+const HIGH: [usize; 2] = [512, 1024];
+/// The same where A is not packed: the more rows, the more often a packed panel of B is used.
+const WIDE: [usize; 2] = [1024, 1024];
+/// The same for a few columns, which use a row of A once or twice: it comes from memory and is used in the first level.
 const THIN: [usize; 2] = [96, 32];
-/// Rows of a tile at least, where each thread could have a second one, or one at all: its columns of B are packed for these rows alone.
-const LEAST_ROWS: [usize; 2] = [96, 48];
+/// Multiply-adds in whose time a value is read where it lies, packed as it lies, or packed and turned.
+const READ: usize = 4;
+const COPIED: usize = 16;
+const TURNED: usize = 32;
+/// Rows of tiles more than the least at most, among which the best are looked for.
+const MOST_CUTS: usize = 32;
+/// The part of a tile's time for which a thread waits for another at the end: one of so many.
+const WAIT: usize = 16;
 
 /// C = op(A)·op(B) for every product of the batch; `c` holds batch·m·n values and is overwritten.
 ///
@@ -98,6 +100,7 @@ pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
         return;
     }
     let start = Start(c.as_mut_ptr());
+    let threads = rayon::current_num_threads().div_ceil(batch);
     let product = |i: usize| {
         let a = Lines {
             values: &a[i * of_a.batch..],
@@ -116,7 +119,7 @@ pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
         // SAFETY: `c` holds batch·m·n values; product `i` begins there.
         let c = (Start(unsafe { start.get().add(i * of_c.batch) }), of_c.row);
         // SAFETY: `c` is borrowed mutably, its products share no elements, and the lengths are as asserted.
-        unsafe { Product { a, b, c, block: product_block(k, 1) }.run() };
+        unsafe { Product { a, b, c, block: product_block(k, 1), threads }.run() };
     };
     let work = m * n * k;
     if batch > 1 && work * batch >= SERIAL_BELOW {
@@ -161,9 +164,41 @@ struct Product<'a> {
     c: (Start, usize),
     /// Steps of a block of k.
     block: usize,
+    /// Threads that it has for itself.
+    threads: usize,
 }
 
 impl Product<'_> {
+    /// Rows and columns of the tiles into which C is cut: those with which the last thread is ready first. Each tile packs what it needs by
+    /// itself: lines of the cache that one thread has written and others read cost more than packing them again.
+    fn tile(&self, (form, high): (Form, usize), threads: usize) -> [usize; 2] {
+        let Self { a, b, .. } = self;
+        let [m, n] = [a.lines, b.lines];
+        let most = match form {
+            _ if n <= THIN[1] => THIN,
+            Form::High => HIGH,
+            Form::Wide => WIDE,
+        };
+        let least = [m.div_ceil(most[0]), n.div_ceil(most[1])];
+        let packed = |across| if across { COPIED } else { TURNED };
+        let of_a = if form == Form::Wide { READ } else { packed(a.across) };
+        let time = |[height, width]: [usize; 2]| {
+            let of_b = if b.across && height <= FEW_ROWS { READ } else { packed(b.across) };
+            let rounds = (m.div_ceil(height) * n.div_ceil(width)).div_ceil(threads);
+            (WAIT * rounds + 1) * (height * width + of_a * height + of_b * width)
+        };
+        // As many columns of tiles as a few rounds have for so many rows of them.
+        let cuts = (least[0]..=least[0] + threads.min(MOST_CUTS)).flat_map(|down| {
+            let rounds = (down * least[1]).div_ceil(threads);
+            (rounds..rounds + 3).map(move |rounds| [down, (rounds * threads / down).max(least[1])])
+        });
+        cuts.map(|[down, across]| {
+            [m.div_ceil(down).next_multiple_of(high), n.div_ceil(across).next_multiple_of(32)]
+        })
+        .min_by_key(|&tile| time(tile))
+        .unwrap_or(most)
+    }
+
     /// Computes C.
     ///
     /// # Safety
@@ -171,32 +206,20 @@ impl Product<'_> {
     unsafe fn run(&self) {
         let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
         let arch = Isa::arch();
-        let visit = (VISIT / self.block).max(1) * self.block;
-        let high = arch.dispatch(Rows);
         let serial = m * n * k < SERIAL_BELOW;
-        let [most, _] = if n <= THIN[1] { THIN } else { TILE };
-        // Whole columns, unless there would be too few tiles for all threads.
-        let width = n.div_ceil(n.div_ceil(TILE[1])).next_multiple_of(32);
-        let across = n.div_ceil(width);
-        let [two, one] = [2, 1].map(|tiles| (tiles * rayon::current_num_threads()).div_ceil(across));
-        let wanted = match serial {
-            true => 1,
-            false if m >= two * LEAST_ROWS[0] => two,
-            false => one.min(m / LEAST_ROWS[1]),
-        };
-        let height = m.div_ceil(wanted.max(m.div_ceil(most))).next_multiple_of(high);
-        let down = m.div_ceil(height);
+        let form = arch.dispatch(FormOf { a_along: !self.a.across, columns: n });
+        let [height, width] = self.tile(form, if serial { 1 } else { self.threads });
+        let [down, across] = [m.div_ceil(height), n.div_ceil(width)];
 
-        let tile = |i: usize, packed: Option<&[f32]>| {
+        let tile = |i: usize| {
             let [row, column] = [i % down * height, i / down * width];
             let (c, c_step) = &self.c;
             SCRATCH.with_borrow_mut(|scratch| {
                 arch.dispatch(Tile {
                     a: self.a,
-                    packed,
                     b: self.b,
+                    form: form.0,
                     block: self.block,
-                    visit,
                     // SAFETY: the tile starts inside of C, as promised.
                     c: (unsafe { c.get().add(row * c_step + column) }, *c_step),
                     rows: row..m.min(row + height),
@@ -205,26 +228,10 @@ impl Product<'_> {
                 });
             });
         };
-        let tiles = 0..down * across;
         if serial {
-            tiles.for_each(|i| tile(i, None));
-        } else if across == 1 {
-            // Nobody else needs a tile's rows of A.
-            tiles.into_par_iter().with_max_len(1).for_each(|i| tile(i, None));
+            (0..down * across).for_each(tile);
         } else {
-            let rows = m.next_multiple_of(high);
-            let mut a = recycled::numbers(rows * k);
-            let visits = a.par_chunks_mut(rows * visit).enumerate();
-            visits.for_each(|(i, packed)| {
-                let range = i * visit..k.min((i + 1) * visit);
-                let part = PACKED * high;
-                packed.par_chunks_mut(part * range.len()).enumerate().for_each(|(i, packed)| {
-                    let rows = i * part..m.min((i + 1) * part);
-                    arch.dispatch(PackRows { a: self.a, rows, range: range.clone(), packed });
-                });
-            });
-            tiles.into_par_iter().with_max_len(1).for_each(|i| tile(i, Some(&a)));
-            recycled::give_back(a);
+            (0..down * across).into_par_iter().with_max_len(1).for_each(tile);
         }
     }
 }

@@ -1,18 +1,74 @@
-//! The register tile of the matrix product: a few rows of C by two vectors, over a few blocks of k. One source for all vector widths.
+//! The register tile of the matrix product: a few rows of C by a few vectors, over a few blocks of k. One source for all vector widths.
 
-use pulp::Simd;
+use pulp::{Simd, WithSimd};
 
 use super::pack::LINE;
 use crate::cpu::simd::prefetch;
 
-/// Rows of a register tile: with two vectors across, as many as leave registers for those of B and one of A.
-pub(super) const fn rows<S: Simd>() -> usize {
+/// Rows of a register tile of two vectors: as many as leave registers for those of B and one of A.
+const fn rows<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 12 } else { 6 }
 }
 
-/// Columns of a register tile: two vectors.
-pub(super) const fn columns<S: Simd>() -> usize {
-    2 * S::F32_LANES
+/// What a tile of C is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Register tiles of two vectors and as many rows as there are registers for. A is packed, and sums are kept together until they are whole.
+    High,
+    /// Register tiles of six vectors and four rows, where there are 32 registers. They need four values of A for a step, so few that these are
+    /// read where they lie, and write such long parts of C's rows that sums are kept there: nothing is packed but B.
+    Wide,
+}
+
+/// The form of tiles for a product, and the rows of its register tiles.
+pub(super) struct FormOf {
+    /// Whether steps of A lie side by side. Across, a line of the cache would be read for each step and four values.
+    pub(super) a_along: bool,
+    /// Of C.
+    pub(super) columns: usize,
+}
+
+/// Columns up to which tiles are high: less than a wide register tile.
+const FEW_COLUMNS: usize = 64;
+
+impl WithSimd for FormOf {
+    type Output = (Form, usize);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> (Form, usize) {
+        let form = match S::REGISTER_COUNT >= 32 && self.a_along && self.columns > FEW_COLUMNS {
+            true => Form::Wide,
+            false => Form::High,
+        };
+        (form, form.rows::<S>())
+    }
+}
+
+impl Form {
+    /// Rows of its register tile.
+    pub(super) fn rows<S: Simd>(self) -> usize {
+        match self {
+            Self::High => rows::<S>(),
+            Self::Wide => 4,
+        }
+    }
+
+    /// Vectors across of its register tile, at most.
+    pub(super) fn vectors(self) -> usize {
+        match self {
+            Self::High => 2,
+            Self::Wide => 6,
+        }
+    }
+
+    /// Steps of k at most in which a register tile is visited once, block after block, if blocks are not longer: as many as leave a panel of B in
+    /// the first level of cache, or in the second.
+    pub(super) fn visit(self) -> usize {
+        match self {
+            Self::High => 160,
+            Self::Wide => 560,
+        }
+    }
 }
 
 /// A register tile over a few blocks of k. From one to the next its sums are in the first level of cache.
@@ -22,36 +78,51 @@ pub(super) struct Visit {
     pub(super) steps: usize,
     /// Of a block.
     pub(super) block: usize,
-    /// For each step [`rows`] values, packed, or only `height` where they lie.
-    pub(super) a: *const f32,
-    /// Distances in `a` from one row to the next, and from one step to the next, of a whole height in place.
-    pub(super) a_in_place: Option<[usize; 2]>,
-    /// For each step [`columns`] values, and the distance from one step's to the next.
+    /// Values of A, and how they lie.
+    pub(super) a: (*const f32, Lies),
+    /// For each step the values of all vectors, and the distance from one step's to the next.
     pub(super) b: (*const f32, usize),
-    /// The tile's sums, rows of [`columns`]. C itself would be written 64 bytes here and there, and what the cache has to fetch for them holds up
-    /// the blocks that follow.
-    pub(super) sums: *mut f32,
+    /// The tile's sums, and the distance of their rows.
+    pub(super) sums: (*mut f32, usize),
     /// Whether they are those of earlier visits, and not yet to be written.
     pub(super) add: bool,
-    /// Of the tile that is written, at most [`rows`].
+    /// Rows that are written, at most those of the form.
     pub(super) height: usize,
-    /// Of the tile that is written, at most [`columns`].
+    /// Columns that are written, at most those of the form.
     pub(super) width: usize,
+}
+
+/// How values of A lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lies {
+    /// Packed for high register tiles.
+    Packed,
+    /// Steps side by side, and the distance of rows. For few rows: each takes a register that points into it.
+    Along(usize),
+    /// The distances of rows and of steps.
+    Apart([usize; 2]),
+}
+
+/// [`Lies`] without its distances.
+mod lies {
+    pub(super) const PACKED: usize = 0;
+    pub(super) const ALONG: usize = 1;
+    pub(super) const APART: usize = 2;
 }
 
 /// sums += A·B.
 ///
 /// # Safety
-/// `a` and `b` must lead to what [`Visit`] says, `sums` to `height` rows of [`columns`] values, which are nobody else's.
+/// `a` and `b` must lead to what [`Visit`] says, A to as many rows as the next kernel has, `sums` to `height` rows of `width` values, which are
+/// nobody else's.
 #[inline(always)]
 pub(super) unsafe fn run<S: Simd>(simd: S, visit: Visit) {
     // SAFETY: as promised.
     unsafe {
-        match (visit.a_in_place.is_some(), visit.width <= S::F32_LANES) {
-            (false, false) => of_height::<S, 2, false>(simd, visit),
-            (false, true) => of_height::<S, 1, false>(simd, visit),
-            (true, false) => of_height::<S, 2, true>(simd, visit),
-            (true, true) => of_height::<S, 1, true>(simd, visit),
+        match visit.a.1 {
+            Lies::Packed => of_width::<S, { lies::PACKED }>(simd, visit),
+            Lies::Along(_) => of_width::<S, { lies::ALONG }>(simd, visit),
+            Lies::Apart(_) => of_width::<S, { lies::APART }>(simd, visit),
         }
     }
 }
@@ -64,14 +135,34 @@ pub(super) fn is_height(height: usize) -> bool {
 /// # Safety
 /// As for [`run`].
 #[inline(always)]
-unsafe fn of_height<S: Simd, const W: usize, const IN_PLACE: bool>(simd: S, visit: Visit) {
-    // SAFETY: as promised; heights are rounded up to one that has a kernel, and no further than the packed rows.
+unsafe fn of_width<S: Simd, const LIES: usize>(simd: S, visit: Visit) {
+    // SAFETY: as promised; only wide tiles have more than two vectors, and four rows.
+    unsafe {
+        match visit.width.div_ceil(S::F32_LANES) {
+            1 => of_height::<S, 1, LIES>(simd, visit),
+            2 => of_height::<S, 2, LIES>(simd, visit),
+            _ if const { S::REGISTER_COUNT < 32 || LIES == lies::PACKED } => {
+                of_height::<S, 2, LIES>(simd, visit)
+            }
+            3 => tile::<S, 4, 3, LIES>(simd, visit),
+            4 => tile::<S, 4, 4, LIES>(simd, visit),
+            5 => tile::<S, 4, 5, LIES>(simd, visit),
+            _ => tile::<S, 4, 6, LIES>(simd, visit),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn of_height<S: Simd, const W: usize, const LIES: usize>(simd: S, visit: Visit) {
+    // SAFETY: as promised; heights are rounded up to one that has a kernel.
     unsafe {
         match visit.height {
-            0..=4 => tile::<S, 4, W, IN_PLACE>(simd, visit),
-            5..=6 => tile::<S, 6, W, IN_PLACE>(simd, visit),
-            7..=8 => tile::<S, 8, W, IN_PLACE>(simd, visit),
-            _ => tile::<S, 12, W, IN_PLACE>(simd, visit),
+            0..=4 => tile::<S, 4, W, LIES>(simd, visit),
+            5..=6 => tile::<S, 6, W, LIES>(simd, visit),
+            7..=8 => tile::<S, 8, W, LIES>(simd, visit),
+            _ => tile::<S, 12, W, LIES>(simd, visit),
         }
     }
 }
@@ -82,14 +173,19 @@ const UNROLLED: usize = 4;
 /// A tile of `H` rows by `W` vectors.
 ///
 /// # Safety
-/// As for [`run`]; `H` is at most [`rows`].
+/// As for [`run`].
 #[inline(always)]
-unsafe fn tile<S: Simd, const H: usize, const W: usize, const IN_PLACE: bool>(simd: S, visit: Visit) {
-    let Visit { mut steps, block, mut a, a_in_place, b: (mut b, b_step), sums: kept, mut add, height, width } =
+unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd: S, visit: Visit) {
+    let Visit { mut steps, block, a: (mut a, a_lies), b: (mut b, b_step), sums: (kept, kept_step), .. } =
         visit;
+    let Visit { mut add, height, width, .. } = visit;
     let lanes = S::F32_LANES;
-    let packed = [1, rows::<S>()];
-    let [down, along] = if IN_PLACE { a_in_place.unwrap_or(packed) } else { packed };
+    let packed = const { LIES == lies::PACKED };
+    let (down, along) = match a_lies {
+        Lies::Along(down) if const { LIES == lies::ALONG } => (down, 1),
+        Lies::Apart([down, along]) if const { LIES == lies::APART } => (down, along),
+        _ => (1, rows::<S>()),
+    };
     let whole = height == H && width == W * lanes;
     // Packed, the next group's values begin where this visit's end.
     let next = steps * along;
@@ -101,7 +197,7 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const IN_PLACE: bool>(si
         unsafe { step::<S, H, W, true>(simd, a, down, b, &mut sums) };
         (a, b) = (a.wrapping_add(along), b.wrapping_add(b_step));
         for _ in 0..(now - 1) / UNROLLED {
-            if !IN_PLACE {
+            if packed {
                 let lines = const { (UNROLLED * rows::<S>()).div_ceil(LINE) };
                 (0..lines).for_each(|line| prefetch(a.wrapping_add(next + line * LINE)));
             }
@@ -124,7 +220,7 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const IN_PLACE: bool>(si
                 for (w, &sum) in sums.iter().enumerate() {
                     // SAFETY: row and columns lie in the tile.
                     unsafe {
-                        let kept = kept.add(h * 2 * lanes + w * lanes).cast::<S::f32s>();
+                        let kept = kept.add(h * kept_step + w * lanes).cast::<S::f32s>();
                         let before = if add { kept.read_unaligned() } else { zero };
                         kept.write_unaligned(simd.add_f32s(before, sum));
                     }
@@ -138,7 +234,7 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const IN_PLACE: bool>(si
                     let there = lanes.min(width - w * lanes);
                     // SAFETY: `there` values of a row of the tile.
                     let kept =
-                        unsafe { std::slice::from_raw_parts_mut(kept.add(h * 2 * lanes + w * lanes), there) };
+                        unsafe { std::slice::from_raw_parts_mut(kept.add(h * kept_step + w * lanes), there) };
                     let before = if add { simd.partial_load_f32s(kept) } else { zero };
                     simd.partial_store_f32s(kept, simd.add_f32s(before, sum));
                 }

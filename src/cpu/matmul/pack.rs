@@ -19,11 +19,11 @@ pub(super) struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    /// From a line and a step on, and the distances from one line and from one step to the next.
-    pub(super) fn in_place(&self, line: usize, step: usize) -> (&[f32], Option<[usize; 2]>) {
+    /// The value of a line and a step, and the distances of lines and of steps.
+    pub(super) fn in_place(&self, line: usize, step: usize) -> (*const f32, [usize; 2]) {
         match self.across {
-            true => (&self.values[step * self.row + line..], Some([1, self.row])),
-            false => (&self.values[line * self.row + step..], Some([self.row, 1])),
+            true => (self.values[step * self.row + line..].as_ptr(), [1, self.row]),
+            false => (self.values[line * self.row + step..].as_ptr(), [self.row, 1]),
         }
     }
 
@@ -43,81 +43,61 @@ impl Lines<'_> {
         }
     }
 
-    /// Packs `lines` in groups of `high`, one after the other.
-    #[inline(always)]
-    pub(super) fn pack_groups(
-        self,
-        high: usize,
-        lines: Range<usize>,
-        range: Range<usize>,
-        packed: &mut [f32],
-    ) {
-        let groups = packed.chunks_exact_mut(high * range.len());
-        for (first, packed) in lines.step_by(high).zip(groups) {
-            self.pack(high, first, range.clone(), packed);
-        }
-    }
-
-    /// Packs `width` lines from `first` on, a multiple of 2: for each of the steps in `range` a value of each, any number for lines that are
-    /// not there. Widths of register tiles are compiled by themselves.
+    /// Packs `width` lines from `first` on: for each of the steps in `range` a value of each, any number for lines that are not there.
     #[inline(always)]
     pub(super) fn pack(self, width: usize, first: usize, range: Range<usize>, packed: &mut [f32]) {
         match width {
-            6 => self.pack_by::<6>(first, range, packed),
-            8 => self.pack_by::<8>(first, range, packed),
-            12 => self.pack_by::<12>(first, range, packed),
-            16 => self.pack_by::<16>(first, range, packed),
-            32 => self.pack_by::<32>(first, range, packed),
-            // Two portable numbers.
+            4 => self.pack_by::<4>(first, range, packed, 4),
+            6 => self.pack_by::<6>(first, range, packed, 6),
+            8 => self.pack_by::<8>(first, range, packed, 8),
+            12 => self.pack_by::<12>(first, range, packed, 12),
+            16 => self.pack_by::<16>(first, range, packed, 16),
+            32 => self.pack_by::<32>(first, range, packed, 32),
+            _ if width.is_multiple_of(LINE) => {
+                for part in (0..width).step_by(LINE) {
+                    self.pack_by::<LINE>(first + part, range.clone(), &mut packed[part..], width);
+                }
+            }
+            // Short vectors.
             _ => {
-                for (pair, packed) in packed.chunks_exact_mut(2 * range.len()).enumerate() {
-                    self.pack_by::<2>(first + 2 * pair, range.clone(), packed);
+                for line in 0..width {
+                    self.pack_by::<1>(first + line, range.clone(), &mut packed[line..], width);
                 }
             }
         }
     }
 
+    /// Packs `W` lines, those of a step `stride` numbers after those of the one before.
     #[inline(always)]
-    fn pack_by<const W: usize>(self, first: usize, range: Range<usize>, packed: &mut [f32]) {
+    fn pack_by<const W: usize>(self, first: usize, range: Range<usize>, packed: &mut [f32], stride: usize) {
         let Self { values, lines, across, row, .. } = self;
-        let there = W.min(lines - first);
-        let (packed, _) = packed.as_chunks_mut::<W>();
-        if across {
-            for (packed, step) in packed.iter_mut().zip(range) {
+        let (steps, there) = (range.len(), W.min(lines.saturating_sub(first)));
+        assert!(packed.len() >= (steps - 1) * stride + W, "pack: room");
+        if across && there > 0 {
+            let mut to = packed.as_mut_ptr();
+            for step in range {
                 let from = &values[step * row + first..];
                 // For the lines after the next ones.
                 prefetch(from.as_ptr().wrapping_add(2 * W));
                 // What follows lines that are not there does no harm, and a copy of a known length needs no call.
-                if let Some(from) = from.first_chunk() {
-                    *packed = *from;
-                } else {
-                    *packed = [0.0; W];
-                    packed[..there].copy_from_slice(&from[..there]);
+                // SAFETY: so many are there, and there is room for all steps, as asserted.
+                unsafe {
+                    match from.len() >= W {
+                        true => to.copy_from_nonoverlapping(from.as_ptr(), W),
+                        false => to.copy_from_nonoverlapping(from.as_ptr(), there),
+                    }
                 }
+                to = to.wrapping_add(stride);
             }
             return;
         }
-        if there < W {
-            packed.fill([0.0; W]);
-            for line in 0..there {
-                let from = &values[(first + line) * row..][range.clone()];
-                packed.iter_mut().zip(from).for_each(|(packed, &x)| packed[line] = x);
-            }
-            return;
+        if there < W || steps < SIDE {
+            return self.pack_few::<W>(first, range, packed, stride);
         }
         // In squares: lines whose distance is a power of two would drive one another out of the cache before they are read on, and the
         // compiler turns squares in registers.
-        let steps = range.len();
-        if steps < SIDE {
-            for (packed, step) in packed.iter_mut().zip(range) {
-                for (line, packed) in packed.iter_mut().enumerate() {
-                    *packed = values[(first + line) * row + step];
-                }
-            }
-            return;
-        }
-        assert!(values.len() >= (first + W - 1) * row + range.end && packed.len() >= steps, "pack: lines");
-        let (from, to) = (values[first * row + range.start..].as_ptr(), packed.as_mut_ptr().cast::<f32>());
+        assert!(values.len() >= (first + W - 1) * row + range.end, "pack: lines");
+        let (from, to) = (values[first * row + range.start..].as_ptr(), packed.as_mut_ptr());
         // For the lines after these.
         for line in W..2 * W {
             (0..steps).step_by(LINE).for_each(|step| prefetch(from.wrapping_add(line * row + step)));
@@ -133,7 +113,7 @@ impl Lines<'_> {
                         |i| from.add(i * row).cast::<[f32; SIDE]>().read(),
                     );
                     for (i, turned) in turned(square).into_iter().enumerate() {
-                        to.add((step + i) * W + line).cast::<[f32; SIDE]>().write(turned);
+                        to.add((step + i) * stride + line).cast::<[f32; SIDE]>().write(turned);
                     }
                 }
             }
@@ -144,9 +124,24 @@ impl Lines<'_> {
                     let from = from.add(line * row + step);
                     let [even, odd] = [from, from.add(row)].map(|from| from.cast::<[f32; SIDE]>().read());
                     for (i, pair) in even.into_iter().zip(odd).enumerate() {
-                        to.add((step + i) * W + line).cast::<[f32; 2]>().write(pair.into());
+                        to.add((step + i) * stride + line).cast::<[f32; 2]>().write(pair.into());
                     }
                 }
+            }
+        }
+    }
+}
+
+impl Lines<'_> {
+    /// [`Lines::pack_by`] where not all of `W` lines are there, or few steps. A function of its own: what a compiler computes ahead of such
+    /// loops would stand before every register tile.
+    #[inline(never)]
+    fn pack_few<const W: usize>(self, first: usize, range: Range<usize>, packed: &mut [f32], stride: usize) {
+        let there = W.min(self.lines.saturating_sub(first));
+        for (packed, step) in packed.chunks_mut(stride).zip(range) {
+            packed[..W].fill(0.0);
+            for (line, packed) in packed[..there].iter_mut().enumerate() {
+                *packed = self.values[(first + line) * self.row + step];
             }
         }
     }
