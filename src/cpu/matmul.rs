@@ -176,12 +176,16 @@ impl Product<'_> {
         let [m, n] = [a.lines, b.lines];
         let most = match form {
             _ if n <= THIN[1] => THIN,
-            Form::High => HIGH,
-            Form::Wide => WIDE,
+            Form::Wide if !a.across => WIDE,
+            _ => HIGH,
         };
         let least = [m.div_ceil(most[0]), n.div_ceil(most[1])];
         let packed = |across| if across { COPIED } else { TURNED };
-        let of_a = if form == Form::Wide { READ } else { packed(a.across) };
+        let of_a = match form {
+            Form::High => packed(a.across),
+            Form::Wide if a.across => TURNED,
+            Form::Wide => READ,
+        };
         let time = |[height, width]: [usize; 2]| {
             let of_b = if b.across && height <= FEW_ROWS { READ } else { packed(b.across) };
             let rounds = (m.div_ceil(height) * n.div_ceil(width)).div_ceil(threads);
@@ -207,7 +211,7 @@ impl Product<'_> {
         let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
         let arch = Isa::arch();
         let serial = m * n * k < SERIAL_BELOW;
-        let form = arch.dispatch(FormOf { a_along: !self.a.across, columns: n });
+        let form = arch.dispatch(FormOf(n));
         let [height, width] = self.tile(form, if serial { 1 } else { self.threads });
         let [down, across] = [m.div_ceil(height), n.div_ceil(width)];
 

@@ -15,18 +15,13 @@ const fn rows<S: Simd>() -> usize {
 pub(super) enum Form {
     /// Register tiles of two vectors and as many rows as there are registers for. A is packed, and sums are kept together until they are whole.
     High,
-    /// Register tiles of six vectors and four rows, where there are 32 registers. They need four values of A for a step, so few that these are
-    /// read where they lie, and write such long parts of C's rows that sums are kept there: nothing is packed but B.
+    /// Register tiles of six vectors and four rows, where there are 32 registers. They need four values of A for a step, so few that each row is
+    /// read by itself: where it lies, if its steps lie side by side. And they write such long parts of C's rows that sums are kept there.
     Wide,
 }
 
-/// The form of tiles for a product, and the rows of its register tiles.
-pub(super) struct FormOf {
-    /// Whether steps of A lie side by side. Across, a line of the cache would be read for each step and four values.
-    pub(super) a_along: bool,
-    /// Of C.
-    pub(super) columns: usize,
-}
+/// The form of tiles for a product of so many columns, and the rows of its register tiles.
+pub(super) struct FormOf(pub(super) usize);
 
 /// Columns up to which tiles are high: less than a wide register tile.
 const FEW_COLUMNS: usize = 64;
@@ -36,10 +31,7 @@ impl WithSimd for FormOf {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> (Form, usize) {
-        let form = match S::REGISTER_COUNT >= 32 && self.a_along && self.columns > FEW_COLUMNS {
-            true => Form::Wide,
-            false => Form::High,
-        };
+        let form = if S::REGISTER_COUNT >= 32 && self.0 > FEW_COLUMNS { Form::Wide } else { Form::High };
         (form, form.rows::<S>())
     }
 }

@@ -147,6 +147,50 @@ impl Lines<'_> {
     }
 }
 
+impl Lines<'_> {
+    /// Packs [`LINE`] lines that lie across from `first` on, each by itself with its steps side by side, `stride` numbers from one to the next;
+    /// any number for lines that are not there.
+    #[inline(always)]
+    pub(super) fn pack_lines(self, first: usize, range: Range<usize>, packed: &mut [f32], stride: usize) {
+        let Self { values, lines, row, .. } = self;
+        let steps = range.len();
+        if lines < first + LINE || steps < SIDE {
+            return self.pack_few_lines(first, range, packed, stride);
+        }
+        assert!(values.len() >= (range.end - 1) * row + first + LINE, "pack: lines");
+        assert!(packed.len() >= (LINE - 1) * stride + steps, "pack: room");
+        let (from, to) = (values[range.start * row + first..].as_ptr(), packed.as_mut_ptr());
+        for step in (0..steps).step_by(SIDE).map(|step| step.min(steps - SIDE)) {
+            for i in 0..SIDE {
+                prefetch(from.wrapping_add((step + i + 4 * SIDE) * row));
+            }
+            for line in (0..LINE).step_by(SIDE) {
+                // SAFETY: lines and steps are there, as asserted.
+                unsafe {
+                    let from = from.add(step * row + line);
+                    let square = [0, 1, 2, 3].map(
+                        #[inline(always)]
+                        |i| from.add(i * row).cast::<[f32; SIDE]>().read(),
+                    );
+                    for (i, turned) in turned(square).into_iter().enumerate() {
+                        to.add((line + i) * stride + step).cast::<[f32; SIDE]>().write(turned);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn pack_few_lines(self, first: usize, range: Range<usize>, packed: &mut [f32], stride: usize) {
+        let there = LINE.min(self.lines - first);
+        for (i, step) in range.enumerate() {
+            for (line, &x) in self.values[step * self.row + first..][..there].iter().enumerate() {
+                packed[line * stride + i] = x;
+            }
+        }
+    }
+}
+
 /// Numbers of a cache line.
 pub(super) const LINE: usize = 16;
 

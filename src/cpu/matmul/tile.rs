@@ -30,7 +30,7 @@ pub(super) struct Tile<'a> {
     pub(super) block: usize,
     /// The tile's first element, and the distance of C's rows.
     pub(super) c: (*mut f32, usize),
-    /// Rows of the tile; the first begins a group.
+    /// Rows of the tile.
     pub(super) rows: Range<usize>,
     /// Columns of the tile.
     pub(super) columns: Range<usize>,
@@ -46,56 +46,54 @@ impl WithSimd for Tile<'_> {
         let Tile { a, b, form, block, c: (c, c_step), rows, columns, scratch } = self;
         let (lanes, high) = (S::F32_LANES, form.rows::<S>());
         let (height, k) = (rows.len(), b.steps);
-        let longest = ((form.visit() / block).max(1) * block).min(k);
+        let visits = k.div_ceil(form.visit());
+        let longest = k.div_ceil(visits).next_multiple_of(block).min(k);
+
         let vectors = columns.len().div_ceil(lanes);
         let panels = vectors.div_ceil(form.vectors());
         // Wide panels are of equal width, but for a vector.
-        let (wide, at) = match form {
+        let (wide, equal) = match form {
             Form::High => (const { 2 * S::F32_LANES }, None),
             Form::Wide => (vectors.div_ceil(panels) * lanes, Some(vectors)),
         };
         let panel_at = |panel: usize| {
-            let start = at.map_or(panel * wide, |vectors| panel * vectors / panels * lanes);
+            let start = equal.map_or(panel * wide, |vectors| panel * vectors / panels * lanes);
             columns.start + columns.len().min(start)
         };
         let b_in_place = b.across && height <= FEW_ROWS;
-        // Whole groups of A; the last one, if it has no kernel of its height, is packed with whatever stands for the rest.
-        let a_in_place = form == Form::Wide || panels <= FEW_PANELS;
-        let last = height % high;
-        let groups_in_place = match a_in_place {
-            true if last == 0 || kernel::is_height(last) => height.div_ceil(high),
-            true => height / high,
-            false => 0,
-        };
-        let packed_groups = height.div_ceil(high) - groups_in_place;
-        let a_packed = if form == Form::High { Lies::Packed } else { Lies::Apart([1, high]) };
+
         // Many short rows of sums stay close together until they are whole: those of C whose distance is a power of two would compete for a part
         // of the cache, and what is fetched for them would hold up the blocks that follow.
         let apart = form == Form::High;
-        let sizes =
-            [packed_groups * high * longest, wide * longest, if apart { panels * wide * height } else { 0 }]
-                .map(|size| size.next_multiple_of(LINE));
+        let in_place = Groups::in_place(a, form, height, high, panels);
+        let sizes = [
+            Groups::room(a, form, height - height.min(in_place * high), high, longest),
+            wide * longest,
+            if apart { panels * wide * height } else { 0 },
+        ]
+        .map(|size| size.next_multiple_of(LINE));
         let room = super::grown(scratch, sizes.iter().sum::<usize>() + LINE);
         // Vectors that begin with a cache line never reach into a second one.
         let start = room.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let (groups, room) = room[start..].split_at_mut(sizes[0]);
         let (packed, sums) = room.split_at_mut(sizes[1]);
+        let mut groups = Groups { a, form, first: rows.start, high, in_place, packed: groups };
+
         let ranges = (0..k).step_by(longest).map(|step| step..k.min(step + longest));
         // While a panel of B is used, the next one is fetched.
         let mut next = ranges.clone().flat_map(|range| (0..panels).map(move |panel| (range.clone(), panel)));
         next.next();
         for range in ranges {
-            let Range { start: step, end } = range;
-            let steps = end - step;
+            let steps = range.len();
             for panel in 0..panels {
                 let column = panel_at(panel);
                 let width = panel_at(panel + 1) - column;
                 let mut ahead = None;
                 let b_panel = if b_in_place && width % lanes == 0 {
-                    (b.values[step * b.row + column..].as_ptr(), b.row)
+                    (b.values[range.start * b.row + column..].as_ptr(), b.row)
                 } else {
                     let wide = width.next_multiple_of(lanes);
-                    b.pack(wide, column, step..end, &mut packed[..wide * steps]);
+                    b.pack(wide, column, range.clone(), &mut packed[..wide * steps]);
                     let next = next.next().filter(|_| steps >= LEAST_STEPS);
                     ahead = next.map(|(range, panel)| (range, panel_at(panel)..panel_at(panel + 1)));
                     (packed.as_ptr(), wide)
@@ -104,47 +102,27 @@ impl WithSimd for Tile<'_> {
                     if let Some((range, columns)) = &ahead {
                         b.fetch(columns.len(), columns.start, range.clone(), group, height.div_ceil(high));
                     }
-                    let a = match group.checked_sub(groups_in_place) {
-                        Some(group) => {
-                            let packed = &mut groups[group * high * steps..][..high * steps];
-                            // Just before it is used for the first time: that asks for the rows of the next group, and they arrive during
-                            // this one's products.
-                            if panel == 0 {
-                                a.pack(high, rows.start + row, step..end, packed);
+                    let (sums, width) = if apart {
+                        // There is room for whole vectors.
+                        let sums = sums[(panel * height + row) * wide..].as_mut_ptr();
+                        ((sums, wide), width.next_multiple_of(lanes))
+                    } else {
+                        let c = c.wrapping_add(row * c_step + column - columns.start);
+                        if height * columns.len() >= FAR {
+                            for row in high..2 * high {
+                                let row = c.wrapping_add(row * c_step);
+                                (0..width).step_by(LINE).for_each(|at| prefetch(row.wrapping_add(at)));
                             }
-                            (packed.as_ptr(), a_packed)
                         }
-                        None => {
-                            let (start, distances) = a.in_place(rows.start + row, step);
-                            let lies = match (form, distances) {
-                                (Form::Wide, [down, 1]) => Lies::Along(down),
-                                _ => Lies::Apart(distances),
-                            };
-                            (start, lies)
-                        }
+                        ((c, c_step), width)
                     };
-                    let to = c.wrapping_add(row * c_step + column - columns.start);
-                    // Apart there is room for whole vectors.
-                    let (sums, width) = match apart {
-                        true => (
-                            (sums[(panel * height + row) * wide..].as_mut_ptr(), wide),
-                            width.next_multiple_of(lanes),
-                        ),
-                        false => ((to, c_step), width),
-                    };
-                    if !apart && height * columns.len() >= FAR {
-                        for row in high..2 * high {
-                            let row = to.wrapping_add(row * c_step);
-                            (0..width).step_by(LINE).for_each(|at| prefetch(row.wrapping_add(at)));
-                        }
-                    }
                     let visit = Visit {
                         steps,
                         block,
-                        a,
+                        a: groups.at(group, range.clone(), panel == 0),
                         b: b_panel,
                         sums,
-                        add: step > 0,
+                        add: range.start > 0,
                         height: high.min(height - row),
                         width,
                     };
@@ -173,5 +151,70 @@ impl WithSimd for Tile<'_> {
                 }
             }
         }
+    }
+}
+
+/// A tile's rows of A, in groups of a register tile's.
+struct Groups<'a> {
+    a: Lines<'a>,
+    form: Form,
+    /// The tile's first row.
+    first: usize,
+    /// Rows of a group.
+    high: usize,
+    /// Groups that are read where they lie, the first ones.
+    in_place: usize,
+    /// A visit's steps of the others.
+    packed: &'a mut [f32],
+}
+
+impl Groups<'_> {
+    /// How many groups are read where they lie: all or none, but for a last one of a height that has no kernel, which is packed with whatever
+    /// stands for the rest.
+    fn in_place(a: Lines<'_>, form: Form, height: usize, high: usize, panels: usize) -> usize {
+        let last = height % high;
+        match form {
+            Form::Wide if a.across => 0,
+            Form::High if panels > FEW_PANELS => 0,
+            _ if last == 0 || kernel::is_height(last) => height.div_ceil(high),
+            _ => height / high,
+        }
+    }
+
+    /// Numbers of so many rows and steps, packed.
+    fn room(a: Lines<'_>, form: Form, rows: usize, high: usize, steps: usize) -> usize {
+        match form {
+            Form::Wide if a.across => rows.next_multiple_of(LINE) * steps.next_multiple_of(LINE),
+            _ => rows.next_multiple_of(high) * steps,
+        }
+    }
+
+    /// Where a group's values for a visit's steps are. Those that are packed are packed just before they are used for the first time, if they are
+    /// `new`: that asks for the rows of the next group, which arrive during this one's products.
+    #[inline(always)]
+    fn at(&mut self, group: usize, range: Range<usize>, new: bool) -> (*const f32, Lies) {
+        let Self { a, form, first, high, .. } = *self;
+        let (row, steps) = (first + group * high, range.len());
+        let Some(group) = group.checked_sub(self.in_place) else {
+            let (start, distances) = a.in_place(row, range.start);
+            return match (form, distances) {
+                (Form::Wide, [down, 1]) => (start, Lies::Along(down)),
+                _ => (start, Lies::Apart(distances)),
+            };
+        };
+        if form == Form::Wide && a.across {
+            // Several groups at once: a line of the cache has values of them all.
+            let stride = steps.next_multiple_of(LINE);
+            let packed = &mut self.packed[group * high * stride..];
+            if new && (group * high).is_multiple_of(LINE) {
+                a.pack_lines(row, range, packed, stride);
+            }
+            return (packed.as_ptr(), Lies::Along(stride));
+        }
+        let packed = &mut self.packed[group * high * steps..][..high * steps];
+        if new {
+            a.pack(high, row, range, packed);
+        }
+        (packed.as_ptr(), if form == Form::High { Lies::Packed } else { Lies::Apart([1, high]) })
     }
 }
