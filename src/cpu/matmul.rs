@@ -9,6 +9,7 @@ mod tile;
 
 use std::cell::RefCell;
 
+use pulp::Arch;
 use rayon::prelude::*;
 
 use self::kernel::{Form, FormOf};
@@ -89,6 +90,11 @@ const WAIT: usize = 16;
 /// # Panics
 /// When a slice's length differs from the shape's.
 pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
+    matmul_by(Isa::arch(), a, b, c, shape);
+}
+
+/// [`matmul`] with the instructions of `arch`.
+fn matmul_by(arch: Arch, a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
     let MatmulShape { batch, m, n, k, .. } = shape;
     let [of_a, of_b, of_c] = shape.strides();
     assert_eq!((a.len(), b.len(), c.len()), (batch * m * k, batch * k * n, batch * m * n), "matmul: lengths");
@@ -119,7 +125,7 @@ pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
         // SAFETY: `c` holds batch·m·n values; product `i` begins there.
         let c = (Start(unsafe { start.get().add(i * of_c.batch) }), of_c.row);
         // SAFETY: `c` is borrowed mutably, its products share no elements, and the lengths are as asserted.
-        unsafe { Product { a, b, c, block: product_block(k, 1), threads }.run() };
+        unsafe { Product { arch, a, b, c, block: product_block(k, 1), threads }.run() };
     };
     let work = m * n * k;
     if batch > 1 && work * batch >= SERIAL_BELOW {
@@ -158,6 +164,7 @@ unsafe impl Sync for Start {}
 
 /// One product of the batch.
 struct Product<'a> {
+    arch: Arch,
     a: Lines<'a>,
     b: Lines<'a>,
     /// C's first element, and the distance of its rows.
@@ -209,7 +216,7 @@ impl Product<'_> {
     /// `c` must lead to as many rows and columns as there are lines of A and B, which are nobody else's.
     unsafe fn run(&self) {
         let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
-        let arch = Isa::arch();
+        let arch = self.arch;
         let serial = m * n * k < SERIAL_BELOW;
         let form = arch.dispatch(FormOf(n));
         let [height, width] = self.tile(form, if serial { 1 } else { self.threads });
@@ -236,6 +243,54 @@ impl Product<'_> {
             (0..down * across).for_each(tile);
         } else {
             (0..down * across).into_par_iter().with_max_len(1).for_each(tile);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    /// C by its definition: the sums of all blocks one after the other, those of a block in a chain.
+    fn defined(a: &[f32], b: &[f32], shape: MatmulShape, chained: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
+        let MatmulShape { m, n, k, a_transposed, b_transposed, .. } = shape;
+        let a = |i: usize, step: usize| if a_transposed { a[step * m + i] } else { a[i * k + step] };
+        let b = |step: usize, j: usize| if b_transposed { b[j * k + step] } else { b[step * n + j] };
+        let block = product_block(k, 1);
+        let sum = |i: usize, j: usize| {
+            (0..k).step_by(block).fold(0.0, |sum, start| {
+                let rest = start + 1..k.min(start + block);
+                sum + rest.fold(a(i, start) * b(start, j), |sum, step| chained(a(i, step), b(step, j), sum))
+            })
+        };
+        (0..m * n).map(|at| sum(at / n, at % n)).collect()
+    }
+
+    #[test]
+    fn every_sum_is_that_of_its_blocks_to_the_bit() {
+        let rows = [1, 3, 4, 6, 17, 50, 70];
+        let columns = [1, 7, 16, 33, 64, 65, 96, 100, 200];
+        let mut sizes: Vec<_> = rows.iter().flat_map(|&m| columns.map(|n| [m, n, 1 + m * n % 97])).collect();
+        // Several visits, tiles and rounds of them; rows of C that are asked for ahead.
+        sizes.extend([[100, 40, 300], [97, 130, 700], [530, 260, 90], [1030, 70, 20], [9, 1100, 33]]);
+        let noise = rng::reals(&mut rng::seeded(7), 200_000);
+        let noise: Vec<f32> = noise.into_iter().map(|x| x as f32).collect();
+        let pools =
+            [1, 3].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+        for (i, [m, n, k]) in sizes.into_iter().enumerate() {
+            let (a, b) = (&noise[..m * k], &noise[200_000 - k * n..]);
+            for transposed in 0..4 {
+                let (a_transposed, b_transposed) = (transposed % 2 == 1, transposed / 2 == 1);
+                let shape = MatmulShape { a_transposed, b_transposed, ..MatmulShape::of([m, n, k]) };
+                let fused = defined(a, b, shape, f32::mul_add);
+                let rounded = defined(a, b, shape, |x, y, sum| x * y + sum);
+                for isa in Isa::available() {
+                    let mut c = vec![f32::NAN; m * n];
+                    pools[i % 2].install(|| matmul_by(isa.own_arch(), a, b, &mut c, shape));
+                    assert!(c == fused || c == rounded, "{isa:?}: {shape:?}");
+                }
+            }
         }
     }
 }

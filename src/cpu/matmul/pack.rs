@@ -59,6 +59,11 @@ impl Lines<'_> {
                 }
             }
             // Short vectors.
+            _ if width.is_multiple_of(SIDE) => {
+                for part in (0..width).step_by(SIDE) {
+                    self.pack_by::<SIDE>(first + part, range.clone(), &mut packed[part..], width);
+                }
+            }
             _ => {
                 for line in 0..width {
                     self.pack_by::<1>(first + line, range.clone(), &mut packed[line..], width);
@@ -91,7 +96,7 @@ impl Lines<'_> {
             }
             return;
         }
-        if there < W || steps < SIDE {
+        if there < W || W == 1 || steps < SIDE {
             return self.pack_few::<W>(first, range, packed, stride);
         }
         // In squares: lines whose distance is a power of two would drive one another out of the cache before they are read on, and the

@@ -214,6 +214,12 @@ impl Isa {
         LIMIT.get().map_or_else(pulp::Arch::new, |isa| (isa.0.arch)())
     }
 
+    /// What such loops are compiled for with these instructions.
+    #[cfg(test)]
+    pub(super) fn own_arch(self) -> pulp::Arch {
+        (self.0.arch)()
+    }
+
     /// Its name, for people.
     pub fn name(self) -> &'static str {
         self.0.name
