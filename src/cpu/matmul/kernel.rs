@@ -105,21 +105,28 @@ mod lies {
 /// sums += A·B.
 ///
 /// # Safety
-/// `a` and `b` must lead to what [`Visit`] says, A to as many rows as the next kernel has, `sums` to `height` rows of `width` values, which are
-/// nobody else's.
+/// `a` and `b` must lead to what [`Visit`] says, packed values of A to as many rows as the next kernel has, `sums` to `height` rows of `width`
+/// values, which are nobody else's.
 #[inline(always)]
 pub(super) unsafe fn run<S: Simd>(simd: S, visit: Visit) {
-    // SAFETY: as promised.
+    // SAFETY: as promised; only the wide form has more than two vectors, and its rows lie along.
     unsafe {
-        match visit.a.1 {
-            Lies::Packed => of_width::<S, { lies::PACKED }>(simd, visit),
-            Lies::Along(_) => of_width::<S, { lies::ALONG }>(simd, visit),
-            Lies::Apart(_) => of_width::<S, { lies::APART }>(simd, visit),
+        match (visit.a.1, visit.width.div_ceil(S::F32_LANES)) {
+            (Lies::Packed, 1) => high::<S, 1, { lies::PACKED }>(simd, visit),
+            (Lies::Packed, _) => high::<S, 2, { lies::PACKED }>(simd, visit),
+            (Lies::Apart(_), 1) => high::<S, 1, { lies::APART }>(simd, visit),
+            (Lies::Apart(_), _) => high::<S, 2, { lies::APART }>(simd, visit),
+            (Lies::Along(_), 1) => wide::<S, 1>(simd, visit),
+            (Lies::Along(_), 2) => wide::<S, 2>(simd, visit),
+            (Lies::Along(_), 3) => wide::<S, 3>(simd, visit),
+            (Lies::Along(_), 4) => wide::<S, 4>(simd, visit),
+            (Lies::Along(_), 5) => wide::<S, 5>(simd, visit),
+            (Lies::Along(_), _) => wide::<S, 6>(simd, visit),
         }
     }
 }
 
-/// Whether there is a kernel of exactly so many rows.
+/// Whether there is a kernel of exactly so many rows of the high form.
 pub(super) fn is_height(height: usize) -> bool {
     [4, 6, 8, 12].contains(&height)
 }
@@ -127,27 +134,7 @@ pub(super) fn is_height(height: usize) -> bool {
 /// # Safety
 /// As for [`run`].
 #[inline(always)]
-unsafe fn of_width<S: Simd, const LIES: usize>(simd: S, visit: Visit) {
-    // SAFETY: as promised; only wide tiles have more than two vectors, and four rows.
-    unsafe {
-        match visit.width.div_ceil(S::F32_LANES) {
-            1 => of_height::<S, 1, LIES>(simd, visit),
-            2 => of_height::<S, 2, LIES>(simd, visit),
-            _ if const { S::REGISTER_COUNT < 32 || LIES == lies::PACKED } => {
-                of_height::<S, 2, LIES>(simd, visit)
-            }
-            3 => tile::<S, 4, 3, LIES>(simd, visit),
-            4 => tile::<S, 4, 4, LIES>(simd, visit),
-            5 => tile::<S, 4, 5, LIES>(simd, visit),
-            _ => tile::<S, 4, 6, LIES>(simd, visit),
-        }
-    }
-}
-
-/// # Safety
-/// As for [`run`].
-#[inline(always)]
-unsafe fn of_height<S: Simd, const W: usize, const LIES: usize>(simd: S, visit: Visit) {
+unsafe fn high<S: Simd, const W: usize, const LIES: usize>(simd: S, visit: Visit) {
     // SAFETY: as promised; heights are rounded up to one that has a kernel.
     unsafe {
         match visit.height {
@@ -155,6 +142,22 @@ unsafe fn of_height<S: Simd, const W: usize, const LIES: usize>(simd: S, visit: 
             5..=6 => tile::<S, 6, W, LIES>(simd, visit),
             7..=8 => tile::<S, 8, W, LIES>(simd, visit),
             _ => tile::<S, 12, W, LIES>(simd, visit),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn wide<S: Simd, const W: usize>(simd: S, visit: Visit) {
+    // SAFETY: as promised.
+    unsafe {
+        match visit.height {
+            _ if const { S::REGISTER_COUNT < 32 } => unreachable!("the wide form takes 32 registers"),
+            1 => tile::<S, 1, W, { lies::ALONG }>(simd, visit),
+            2 => tile::<S, 2, W, { lies::ALONG }>(simd, visit),
+            3 => tile::<S, 3, W, { lies::ALONG }>(simd, visit),
+            _ => tile::<S, 4, W, { lies::ALONG }>(simd, visit),
         }
     }
 }

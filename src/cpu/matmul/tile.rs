@@ -67,7 +67,7 @@ impl WithSimd for Tile<'_> {
         let apart = form == Form::High;
         let in_place = Groups::in_place(a, form, height, high, panels);
         let sizes = [
-            Groups::room(a, form, height - height.min(in_place * high), high, longest),
+            Groups::room(form, height - height.min(in_place * high), high, longest),
             wide * longest,
             if apart { panels * wide * height } else { 0 },
         ]
@@ -175,17 +175,18 @@ impl Groups<'_> {
         let last = height % high;
         match form {
             Form::Wide if a.across => 0,
+            Form::Wide => height.div_ceil(high),
             Form::High if panels > FEW_PANELS => 0,
-            _ if last == 0 || kernel::is_height(last) => height.div_ceil(high),
-            _ => height / high,
+            Form::High if last == 0 || kernel::is_height(last) => height.div_ceil(high),
+            Form::High => height / high,
         }
     }
 
     /// Numbers of so many rows and steps, packed.
-    fn room(a: Lines<'_>, form: Form, rows: usize, high: usize, steps: usize) -> usize {
+    fn room(form: Form, rows: usize, high: usize, steps: usize) -> usize {
         match form {
-            Form::Wide if a.across => rows.next_multiple_of(LINE) * steps.next_multiple_of(LINE),
-            _ => rows.next_multiple_of(high) * steps,
+            Form::High => rows.next_multiple_of(high) * steps,
+            Form::Wide => rows.next_multiple_of(LINE) * steps.next_multiple_of(LINE),
         }
     }
 
@@ -197,24 +198,25 @@ impl Groups<'_> {
         let (row, steps) = (first + group * high, range.len());
         let Some(group) = group.checked_sub(self.in_place) else {
             let (start, distances) = a.in_place(row, range.start);
-            return match (form, distances) {
-                (Form::Wide, [down, 1]) => (start, Lies::Along(down)),
-                _ => (start, Lies::Apart(distances)),
-            };
+            return (start, if form == Form::Wide { Lies::Along(a.row) } else { Lies::Apart(distances) });
         };
-        if form == Form::Wide && a.across {
-            // Several groups at once: a line of the cache has values of them all.
-            let stride = steps.next_multiple_of(LINE);
-            let packed = &mut self.packed[group * high * stride..];
-            if new && (group * high).is_multiple_of(LINE) {
-                a.pack_lines(row, range, packed, stride);
+        match form {
+            Form::High => {
+                let packed = &mut self.packed[group * high * steps..][..high * steps];
+                if new {
+                    a.pack(high, row, range, packed);
+                }
+                (packed.as_ptr(), Lies::Packed)
             }
-            return (packed.as_ptr(), Lies::Along(stride));
+            // Several groups at once: a line of the cache has values of them all.
+            Form::Wide => {
+                let stride = steps.next_multiple_of(LINE);
+                let packed = &mut self.packed[group * high * stride..];
+                if new && (group * high).is_multiple_of(LINE) {
+                    a.pack_lines(row, range, packed, stride);
+                }
+                (packed.as_ptr(), Lies::Along(stride))
+            }
         }
-        let packed = &mut self.packed[group * high * steps..][..high * steps];
-        if new {
-            a.pack(high, row, range, packed);
-        }
-        (packed.as_ptr(), if form == Form::High { Lies::Packed } else { Lies::Apart([1, high]) })
     }
 }
