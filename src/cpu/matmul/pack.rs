@@ -89,7 +89,7 @@ impl Lines<'_> {
                 unsafe {
                     match from.len() >= W {
                         true => to.copy_from_nonoverlapping(from.as_ptr(), W),
-                        false => to.copy_from_nonoverlapping(from.as_ptr(), there),
+                        false => to.copy_from_nonoverlapping(from[..there].as_ptr(), there),
                     }
                 }
                 to = to.wrapping_add(stride);
@@ -111,16 +111,7 @@ impl Lines<'_> {
         for step in (0..steps).step_by(SIDE).map(|step| step.min(steps - SIDE)) {
             for line in (0..W / SIDE * SIDE).step_by(SIDE) {
                 // SAFETY: lines and steps are there, as asserted.
-                unsafe {
-                    let from = from.add(line * row + step);
-                    let square = [0, 1, 2, 3].map(
-                        #[inline(always)]
-                        |i| from.add(i * row).cast::<[f32; SIDE]>().read(),
-                    );
-                    for (i, turned) in turned(square).into_iter().enumerate() {
-                        to.add((step + i) * stride + line).cast::<[f32; SIDE]>().write(turned);
-                    }
-                }
+                unsafe { turn((from.add(line * row + step), row), (to.add(step * stride + line), stride)) };
             }
             // Of two lines that no square has, pairs.
             for line in (W / SIDE * SIDE..W).step_by(2) {
@@ -135,10 +126,8 @@ impl Lines<'_> {
             }
         }
     }
-}
 
-impl Lines<'_> {
-    /// [`Lines::pack_by`] where not all of `W` lines are there, or few steps. A function of its own: what a compiler computes ahead of such
+    /// [`Self::pack_by`] where not all of `W` lines are there, or few steps. A function of its own: what a compiler computes ahead of such
     /// loops would stand before every register tile.
     #[inline(never)]
     fn pack_few<const W: usize>(self, first: usize, range: Range<usize>, packed: &mut [f32], stride: usize) {
@@ -150,9 +139,7 @@ impl Lines<'_> {
             }
         }
     }
-}
 
-impl Lines<'_> {
     /// Packs [`LINE`] lines that lie across from `first` on, each by itself with its steps side by side, `stride` numbers from one to the next;
     /// any number for lines that are not there.
     #[inline(always)]
@@ -171,20 +158,12 @@ impl Lines<'_> {
             }
             for line in (0..LINE).step_by(SIDE) {
                 // SAFETY: lines and steps are there, as asserted.
-                unsafe {
-                    let from = from.add(step * row + line);
-                    let square = [0, 1, 2, 3].map(
-                        #[inline(always)]
-                        |i| from.add(i * row).cast::<[f32; SIDE]>().read(),
-                    );
-                    for (i, turned) in turned(square).into_iter().enumerate() {
-                        to.add((line + i) * stride + step).cast::<[f32; SIDE]>().write(turned);
-                    }
-                }
+                unsafe { turn((from.add(step * row + line), row), (to.add(line * stride + step), stride)) };
             }
         }
     }
 
+    /// [`Self::pack_lines`] where not all of them are there, or few steps: a function of its own like [`Self::pack_few`].
     #[inline(never)]
     fn pack_few_lines(self, first: usize, range: Range<usize>, packed: &mut [f32], stride: usize) {
         let there = LINE.min(self.lines - first);
@@ -198,6 +177,24 @@ impl Lines<'_> {
 
 /// Numbers of a cache line.
 pub(super) const LINE: usize = 16;
+
+/// Writes a square's columns as rows; both with the distance of their rows.
+///
+/// # Safety
+/// Both squares must be there.
+#[inline(always)]
+unsafe fn turn((from, row): (*const f32, usize), (to, stride): (*mut f32, usize)) {
+    // SAFETY: as promised.
+    unsafe {
+        let square = [0, 1, 2, 3].map(
+            #[inline(always)]
+            |i| from.add(i * row).cast::<[f32; SIDE]>().read(),
+        );
+        for (i, turned) in turned(square).into_iter().enumerate() {
+            to.add(i * stride).cast::<[f32; SIDE]>().write(turned);
+        }
+    }
+}
 
 /// Columns of a square as rows. Compilers turn it number by number.
 #[cfg(target_arch = "x86_64")]
