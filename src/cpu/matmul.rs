@@ -14,8 +14,8 @@ use rayon::prelude::*;
 
 use self::kernel::{Form, FormOf};
 use self::pack::Lines;
-use self::tile::{FEW_ROWS, Tile};
-use super::simd::Isa;
+use self::tile::Tile;
+use super::simd::{Isa, halved};
 use crate::tolerance::product_block;
 
 /// The shape of a batched product: `batch` times m×k by k×n, each operand possibly stored transposed.
@@ -71,6 +71,9 @@ const SERIAL_BELOW: usize = 1 << 17;
 const HIGH: [usize; 2] = [512, 1024];
 /// The same where A is not packed: the more rows, the more often a packed panel of B is used.
 const WIDE: [usize; 2] = [1024, 1024];
+/// The same of the even form, all of whose panels of B stay in the second level, and where A is turned again for the next columns.
+const EVEN: [usize; 2] = [1024, 256];
+const EVEN_TURNED: [usize; 2] = [1024, 512];
 /// The same for a few columns, which use a row of A once or twice: it comes from memory and is used in the first level.
 const THIN: [usize; 2] = [96, 32];
 /// Multiply-adds in whose time a value is read where it lies, packed as it lies, or packed and turned.
@@ -90,11 +93,11 @@ const WAIT: usize = 16;
 /// # Panics
 /// When a slice's length differs from the shape's.
 pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
-    matmul_by(Isa::arch(), a, b, c, shape);
+    matmul_by((Isa::arch(), halved()), a, b, c, shape);
 }
 
-/// [`matmul`] with the instructions of `arch`.
-fn matmul_by(arch: Arch, a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
+/// [`matmul`] with the instructions of `arch`, on a machine where those of 512 bits take as long as two of 256 or not.
+fn matmul_by((arch, halved): (Arch, bool), a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
     let MatmulShape { batch, m, n, k, .. } = shape;
     let [of_a, of_b, of_c] = shape.strides();
     assert_eq!((a.len(), b.len(), c.len()), (batch * m * k, batch * k * n, batch * m * n), "matmul: lengths");
@@ -125,7 +128,7 @@ fn matmul_by(arch: Arch, a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape
         // SAFETY: `c` holds batch·m·n values; product `i` begins there.
         let c = (Start(unsafe { start.get().add(i * of_c.batch) }), of_c.row);
         // SAFETY: `c` is borrowed mutably, its products share no elements, and the lengths are as asserted.
-        unsafe { Product { arch, a, b, c, block: product_block(k, 1), threads }.run() };
+        unsafe { Product { arch, halved, a, b, c, block: product_block(k, 1), threads }.run() };
     };
     let work = m * n * k;
     if batch > 1 && work * batch >= SERIAL_BELOW {
@@ -165,6 +168,8 @@ unsafe impl Sync for Start {}
 /// One product of the batch.
 struct Product<'a> {
     arch: Arch,
+    /// Whether it takes 512 bits in halves.
+    halved: bool,
     a: Lines<'a>,
     b: Lines<'a>,
     /// C's first element, and the distance of its rows.
@@ -184,17 +189,19 @@ impl Product<'_> {
         let most = match form {
             _ if n <= THIN[1] => THIN,
             Form::Wide if !a.across => WIDE,
+            Form::Even if !a.across => EVEN,
+            Form::Even => EVEN_TURNED,
             _ => HIGH,
         };
         let least = [m.div_ceil(most[0]), n.div_ceil(most[1])];
         let packed = |across| if across { COPIED } else { TURNED };
         let of_a = match form {
             Form::High => packed(a.across),
-            Form::Wide if a.across => TURNED,
-            Form::Wide => READ,
+            Form::Wide | Form::Even if a.across => TURNED,
+            Form::Wide | Form::Even => READ,
         };
         let time = |[height, width]: [usize; 2]| {
-            let of_b = if b.across && height <= FEW_ROWS { READ } else { packed(b.across) };
+            let of_b = if b.across && form.reads_b(height) { READ } else { packed(b.across) };
             let rounds = (m.div_ceil(height) * n.div_ceil(width)).div_ceil(threads);
             (WAIT * rounds + 1) * (height * width + of_a * height + of_b * width)
         };
@@ -218,7 +225,7 @@ impl Product<'_> {
         let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
         let arch = self.arch;
         let serial = m * n * k < SERIAL_BELOW;
-        let form = arch.dispatch(FormOf(n));
+        let form = arch.dispatch(FormOf { rows: m, columns: n, steps: k, halved: self.halved });
         let [height, width] = self.tile(form, if serial { 1 } else { self.threads });
         let [down, across] = [m.div_ceil(height), n.div_ceil(width)];
 
@@ -273,7 +280,15 @@ mod tests {
         let columns = [1, 7, 16, 33, 64, 65, 96, 100, 200];
         let mut sizes: Vec<_> = rows.iter().flat_map(|&m| columns.map(|n| [m, n, 1 + m * n % 97])).collect();
         // Several visits, tiles and rounds of them; rows of C that are asked for ahead.
-        sizes.extend([[100, 40, 300], [97, 130, 700], [530, 260, 90], [1030, 70, 20], [9, 1100, 33]]);
+        sizes.extend([
+            [100, 40, 300],
+            [97, 130, 700],
+            [530, 260, 90],
+            [1030, 70, 20],
+            [1030, 70, 40],
+            [9, 1100, 33],
+        ]);
+        sizes.extend([[70, 300, 600], [131, 600, 65]]);
         let noise = rng::reals(&mut rng::seeded(7), 200_000);
         let noise: Vec<f32> = noise.into_iter().map(|x| x as f32).collect();
         let pools =
@@ -286,9 +301,12 @@ mod tests {
                 let fused = defined(a, b, shape, f32::mul_add);
                 let rounded = defined(a, b, shape, |x, y, sum| x * y + sum);
                 for isa in Isa::available() {
-                    let mut c = vec![f32::NAN; m * n];
-                    pools[i % 2].install(|| matmul_by(isa.own_arch(), a, b, &mut c, shape));
-                    assert!(c == fused || c == rounded, "{isa:?}: {shape:?}");
+                    for halved in [false, true] {
+                        let mut c = vec![f32::NAN; m * n];
+                        let machine = (isa.own_arch(), halved);
+                        pools[i % 2].install(|| matmul_by(machine, a, b, &mut c, shape));
+                        assert!(c == fused || c == rounded, "{isa:?}, {halved}: {shape:?}");
+                    }
                 }
             }
         }

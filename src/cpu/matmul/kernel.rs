@@ -1,5 +1,7 @@
 //! The register tile of the matrix product: a few rows of C by a few vectors, over a few blocks of k. One source for all vector widths.
 
+use std::mem::MaybeUninit;
+
 use pulp::{Simd, WithSimd};
 
 use super::pack::LINE;
@@ -18,20 +20,42 @@ pub(super) enum Form {
     /// Register tiles of six vectors and four rows, where there are 32 registers. They need four values of A for a step, so few that each row is
     /// read by itself: where it lies, if its steps lie side by side. And they write such long parts of C's rows that sums are kept there.
     Wide,
+    /// Register tiles of three vectors and eight rows, where a cycle has two multiply-adds of 512 bits: those of a wide tile would take 32 bytes of B
+    /// in every cycle from the second level of cache, which gives about as much. These take 16. A and C are as in the wide form, but a group of
+    /// rows takes all panels of B before the next one comes: it stays in the first level, and C is written once in hundreds of steps.
+    Even,
 }
 
-/// The form of tiles for a product of so many columns, and the rows of its register tiles.
-pub(super) struct FormOf(pub(super) usize);
+/// The form of tiles for a product, and the rows of its register tiles.
+pub(super) struct FormOf {
+    /// Of C.
+    pub(super) rows: usize,
+    /// Of C.
+    pub(super) columns: usize,
+    /// Of k.
+    pub(super) steps: usize,
+    /// Whether a multiply-add of 512 bits takes as long as two of 256.
+    pub(super) halved: bool,
+}
 
+/// Rows up to which B is used too seldom to be packed, and is read where it lies.
+const FEW_ROWS: usize = 64;
 /// Columns up to which tiles are high: less than a wide register tile.
 const FEW_COLUMNS: usize = 64;
+/// Steps below which tiles are wide: C, written once, takes the longest then.
+const FEW_STEPS: usize = 32;
 
 impl WithSimd for FormOf {
     type Output = (Form, usize);
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> (Form, usize) {
-        let form = if S::REGISTER_COUNT >= 32 && self.0 > FEW_COLUMNS { Form::Wide } else { Form::High };
+        let form = match (S::REGISTER_COUNT, S::F32_LANES) {
+            (..32, _) => Form::High,
+            _ if self.columns <= FEW_COLUMNS => Form::High,
+            (_, 16) if !self.halved && self.rows > FEW_ROWS && self.steps >= FEW_STEPS => Form::Even,
+            _ => Form::Wide,
+        };
         (form, form.rows::<S>())
     }
 }
@@ -42,6 +66,7 @@ impl Form {
         match self {
             Self::High => rows::<S>(),
             Self::Wide => 4,
+            Self::Even => 8,
         }
     }
 
@@ -50,15 +75,21 @@ impl Form {
         match self {
             Self::High => 2,
             Self::Wide => 6,
+            Self::Even => 3,
         }
     }
 
+    /// Whether panels of B that lie across are read where they lie, for a tile of so many rows: packed, they would be read once more for too little.
+    pub(super) fn reads_b(self, height: usize) -> bool {
+        height <= FEW_ROWS && self != Self::Even
+    }
+
     /// Steps of k at most in which a register tile is visited once, block after block, if blocks are not longer: as many as leave a panel of B in
-    /// the first level of cache, or in the second.
+    /// the first level of cache, or in the second; of the even form a group's rows of A in the first, and all panels of B in the second.
     pub(super) fn visit(self) -> usize {
         match self {
             Self::High => 160,
-            Self::Wide => 560,
+            Self::Wide | Self::Even => 560,
         }
     }
 }
@@ -109,7 +140,7 @@ mod lies {
 /// values, which are nobody else's.
 #[inline(always)]
 pub(super) unsafe fn run<S: Simd>(simd: S, visit: Visit) {
-    // SAFETY: as promised; only the wide form has more than two vectors, and its rows lie along.
+    // SAFETY: as promised; only the wide and the even form have more than two vectors, and their rows lie along.
     unsafe {
         match (visit.a.1, visit.width.div_ceil(S::F32_LANES)) {
             (Lies::Packed, 1) => high::<S, 1, { lies::PACKED }>(simd, visit),
@@ -153,14 +184,24 @@ unsafe fn wide<S: Simd, const W: usize>(simd: S, visit: Visit) {
     // SAFETY: as promised.
     unsafe {
         match visit.height {
-            _ if const { S::REGISTER_COUNT < 32 } => unreachable!("the wide form takes 32 registers"),
+            _ if const { S::REGISTER_COUNT < 32 } => unreachable!("these forms take 32 registers"),
             1 => tile::<S, 1, W, { lies::ALONG }>(simd, visit),
             2 => tile::<S, 2, W, { lies::ALONG }>(simd, visit),
             3 => tile::<S, 3, W, { lies::ALONG }>(simd, visit),
-            _ => tile::<S, 4, W, { lies::ALONG }>(simd, visit),
+            _ if const { W > 3 } => tile::<S, 4, W, { lies::ALONG }>(simd, visit),
+            4 => tile::<S, 4, W, { lies::ALONG }>(simd, visit),
+            5 => tile::<S, 5, W, { lies::ALONG }>(simd, visit),
+            6 => tile::<S, 6, W, { lies::ALONG }>(simd, visit),
+            7 => tile::<S, 7, W, { lies::ALONG }>(simd, visit),
+            _ => tile::<S, 8, W, { lies::ALONG }>(simd, visit),
         }
     }
 }
+
+/// Sums between two blocks of a visit: in whole cache lines, where those of C may begin anywhere. A vector that reaches into a second line takes
+/// twice the time, and blocks of 39 steps end so often that a product of 512³ takes a twelfth longer.
+#[repr(align(64))]
+struct Between<T>(MaybeUninit<T>);
 
 /// Steps whose instructions are written one after the other: counting each is a fifth of the instructions of a narrow tile.
 const UNROLLED: usize = 4;
@@ -184,6 +225,11 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
     let whole = height == H && width == W * lanes;
     // Packed, the next group's values begin where this visit's end.
     let next = steps * along;
+    let mut room = Between::<[[S::f32s; W]; H]>(MaybeUninit::uninit());
+    let between = (room.0.as_mut_ptr().cast::<f32>(), W * lanes);
+    // Forms that pack A keep their sums in lines of their own.
+    let unaligned = const { LIES == lies::ALONG };
+    let mut first = true;
     while steps > 0 {
         let now = steps.min(block);
         steps -= now;
@@ -210,14 +256,19 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
         }
         let zero = simd.splat_f32s(0.0);
         if whole {
+            let from = if first || !unaligned { (kept, kept_step) } else { between };
+            let to = if steps == 0 || !unaligned { (kept, kept_step) } else { between };
             // All indices are known when this is compiled, so that the sums never leave their registers.
             for (h, sums) in sums.iter().enumerate() {
                 for (w, &sum) in sums.iter().enumerate() {
-                    // SAFETY: row and columns lie in the tile.
+                    // SAFETY: row and columns lie in the tile, and in the room for sums between blocks, where those of the last block are.
                     unsafe {
-                        let kept = kept.add(h * kept_step + w * lanes).cast::<S::f32s>();
-                        let before = if add { kept.read_unaligned() } else { zero };
-                        kept.write_unaligned(simd.add_f32s(before, sum));
+                        let before = match add {
+                            true => from.0.add(h * from.1 + w * lanes).cast::<S::f32s>().read_unaligned(),
+                            false => zero,
+                        };
+                        let to = to.0.add(h * to.1 + w * lanes).cast::<S::f32s>();
+                        to.write_unaligned(simd.add_f32s(before, sum));
                     }
                 }
             }
@@ -235,7 +286,7 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
                 }
             }
         }
-        add = true;
+        (add, first) = (true, false);
     }
 }
 

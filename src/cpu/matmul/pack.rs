@@ -127,6 +127,47 @@ impl Lines<'_> {
         }
     }
 
+    /// Packs panels of lines, `columns(i)..columns(i + 1)` the i-th, which starts `size` numbers after the one before and has whole vectors of
+    /// `lanes`; any number for lines that are not there. Where lines lie across, rows of all panels at once: the machine foresees what follows, but
+    /// not the next row of a panel.
+    #[inline(always)]
+    pub(super) fn pack_panels(
+        self,
+        panels: usize,
+        columns: impl Fn(usize) -> usize,
+        lanes: usize,
+        range: Range<usize>,
+        (packed, size): (&mut [f32], usize),
+    ) {
+        let widths = |panel| (columns(panel + 1) - columns(panel)).next_multiple_of(lanes);
+        if !self.across {
+            for panel in 0..panels {
+                self.pack(widths(panel), columns(panel), range.clone(), &mut packed[panel * size..]);
+            }
+            return;
+        }
+        for (i, step) in range.enumerate() {
+            let row = &self.values[step * self.row..];
+            for panel in 0..panels {
+                let (first, wide) = (columns(panel), widths(panel));
+                let to = &mut packed[panel * size + i * wide..][..wide];
+                for (part, to) in to.chunks_mut(LINE).enumerate() {
+                    let from = &row[first + part * LINE..];
+                    // For a step soon.
+                    prefetch(from.as_ptr().wrapping_add(4 * self.row));
+                    // A copy of a known length needs no call.
+                    match (to.as_chunks_mut::<LINE>().0, from.as_chunks::<LINE>().0) {
+                        ([to], [from, ..]) => *to = *from,
+                        _ => {
+                            let there = to.len().min(from.len());
+                            to[..there].copy_from_slice(&from[..there]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// [`Self::pack_by`] where not all of `W` lines are there, or few steps. A function of its own: what a compiler computes ahead of such
     /// loops would stand before every register tile.
     #[inline(never)]

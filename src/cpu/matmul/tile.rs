@@ -8,9 +8,7 @@ use super::kernel::{self, Form, Lies, Visit};
 use super::pack::{LINE, Lines};
 use crate::cpu::simd::prefetch;
 
-/// Rows of a tile up to which whole panels of B are read where they lie, if they lie side by side, and panels up to which rows of A are: packed,
-/// they would be read once more for too little.
-pub(super) const FEW_ROWS: usize = 64;
+/// Panels of B up to which rows of A are read where they lie: packed, they would be read once more for too little.
 const FEW_PANELS: usize = 2;
 
 /// Steps of a visit in which there is time to ask for other memory.
@@ -43,7 +41,19 @@ impl WithSimd for Tile<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Tile { a, b, form, block, c: (c, c_step), rows, columns, scratch } = self;
+        // Each form by itself, so that a compiler knows it: what the others ask about every visit takes 60 cycles of a thousand.
+        match self.form {
+            Form::High => self.compute(simd, Form::High),
+            Form::Wide => self.compute(simd, Form::Wide),
+            Form::Even => self.compute(simd, Form::Even),
+        }
+    }
+}
+
+impl Tile<'_> {
+    #[inline(always)]
+    fn compute<S: Simd>(self, simd: S, form: Form) {
+        let Tile { a, b, block, c: (c, c_step), rows, columns, scratch, .. } = self;
         let (lanes, high) = (S::F32_LANES, form.rows::<S>());
         let (height, k) = (rows.len(), b.steps);
         let visits = k.div_ceil(form.visit());
@@ -54,13 +64,18 @@ impl WithSimd for Tile<'_> {
         // Wide panels are of equal width, but for a vector.
         let (wide, equal) = match form {
             Form::High => (const { 2 * S::F32_LANES }, None),
-            Form::Wide => (vectors.div_ceil(panels) * lanes, Some(vectors)),
+            Form::Wide | Form::Even => {
+                (vectors.div_ceil(panels) * lanes, Some((vectors / panels, vectors % panels)))
+            }
         };
         let panel_at = |panel: usize| {
-            let start = equal.map_or(panel * wide, |vectors| panel * vectors / panels * lanes);
+            let start = equal.map_or(panel * wide, |(few, more)| (panel * few + more.min(panel)) * lanes);
             columns.start + columns.len().min(start)
         };
-        let b_in_place = b.across && height <= FEW_ROWS;
+        let width_of = |panel: usize| panel_at(panel + 1) - panel_at(panel);
+        // A group of rows after the other, all panels of each, or a panel after the other, all groups of rows.
+        let by_groups = form == Form::Even;
+        let b_in_place = b.across && form.reads_b(height);
 
         // Many short rows of sums stay close together until they are whole: those of C whose distance is a power of two would compete for a part
         // of the cache, and what is fetched for them would hold up the blocks that follow.
@@ -68,39 +83,49 @@ impl WithSimd for Tile<'_> {
         let in_place = Groups::in_place(a, form, height, high, panels);
         let sizes = [
             Groups::room(form, height - height.min(in_place * high), high, longest),
-            wide * longest,
+            wide * longest * if by_groups { panels } else { 1 },
             if apart { panels * wide * height } else { 0 },
         ]
         .map(|size| size.next_multiple_of(LINE));
         let room = super::grown(scratch, sizes.iter().sum::<usize>() + LINE);
         // Vectors that begin with a cache line never reach into a second one.
         let start = room.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        let (groups, room) = room[start..].split_at_mut(sizes[0]);
+        let (groups_room, room) = room[start..].split_at_mut(sizes[0]);
         let (packed, sums) = room.split_at_mut(sizes[1]);
-        let mut groups = Groups { a, form, first: rows.start, high, in_place, packed: groups };
+        let mut a_groups = Groups { a, form, first: rows.start, high, in_place, packed: groups_room };
+        let groups = height.div_ceil(high);
 
+        let (outers, inners) = if by_groups { (groups, panels) } else { (panels, groups) };
         let ranges = (0..k).step_by(longest).map(|step| step..k.min(step + longest));
         // While a panel of B is used, the next one is fetched.
         let mut next = ranges.clone().flat_map(|range| (0..panels).map(move |panel| (range.clone(), panel)));
         next.next();
         for range in ranges {
             let steps = range.len();
-            for panel in 0..panels {
-                let column = panel_at(panel);
-                let width = panel_at(panel + 1) - column;
+            let b_lies_at = |panel| (b_in_place && width_of(panel) % lanes == 0).then(|| panel_at(panel));
+            if by_groups {
+                b.pack_panels(panels, panel_at, lanes, range.clone(), (packed, wide * longest));
+            }
+            for outer in 0..outers {
                 let mut ahead = None;
-                let b_panel = if b_in_place && width % lanes == 0 {
-                    (b.values[range.start * b.row + column..].as_ptr(), b.row)
-                } else {
-                    let wide = width.next_multiple_of(lanes);
-                    b.pack(wide, column, range.clone(), &mut packed[..wide * steps]);
+                if !by_groups && b_lies_at(outer).is_none() {
+                    let wide = width_of(outer).next_multiple_of(lanes);
+                    b.pack(wide, panel_at(outer), range.clone(), &mut packed[..wide * steps]);
                     let next = next.next().filter(|_| steps >= LEAST_STEPS);
                     ahead = next.map(|(range, panel)| (range, panel_at(panel)..panel_at(panel + 1)));
-                    (packed.as_ptr(), wide)
-                };
-                for (group, row) in (0..height).step_by(high).enumerate() {
+                }
+                for inner in 0..inners {
+                    let (group, panel) = if by_groups { (outer, inner) } else { (inner, outer) };
+                    let (row, column, width) = (group * high, panel_at(panel), width_of(panel));
+                    let b_panel = match b_lies_at(panel) {
+                        Some(column) => (b.values[range.start * b.row + column..].as_ptr(), b.row),
+                        None => {
+                            let start = if by_groups { panel * wide * longest } else { 0 };
+                            (packed[start..].as_ptr(), width.next_multiple_of(lanes))
+                        }
+                    };
                     if let Some((range, columns)) = &ahead {
-                        b.fetch(columns.len(), columns.start, range.clone(), group, height.div_ceil(high));
+                        b.fetch(columns.len(), columns.start, range.clone(), group, groups);
                     }
                     let (sums, width) = if apart {
                         // There is room for whole vectors.
@@ -108,7 +133,7 @@ impl WithSimd for Tile<'_> {
                         ((sums, wide), width.next_multiple_of(lanes))
                     } else {
                         let c = c.wrapping_add(row * c_step + column - columns.start);
-                        if height * columns.len() >= FAR {
+                        if height * columns.len() >= FAR && !by_groups {
                             for row in high..2 * high {
                                 let row = c.wrapping_add(row * c_step);
                                 (0..width).step_by(LINE).for_each(|at| prefetch(row.wrapping_add(at)));
@@ -119,7 +144,7 @@ impl WithSimd for Tile<'_> {
                     let visit = Visit {
                         steps,
                         block,
-                        a: groups.at(group, range.clone(), panel == 0),
+                        a: a_groups.at(group, range.clone(), panel == 0),
                         b: b_panel,
                         sums,
                         add: range.start > 0,
@@ -135,18 +160,21 @@ impl WithSimd for Tile<'_> {
         if !apart {
             return;
         }
-        let whole = columns.len() / wide;
         for row in 0..height {
             for panel in 0..panels {
-                // SAFETY: a row of a panel's sums and its part of the tile, which is the caller's own. A whole panel's length is known when this is
-                // compiled, and its copy needs no call.
+                // SAFETY: a row of a panel's sums, which are whole vectors, and its part of the tile, which is the caller's own. A whole panel's
+                // length is known when this is compiled, and its copy needs no call.
                 unsafe {
                     let sums = sums.as_ptr().add((panel * height + row) * wide);
                     let c = c.add(row * c_step + panel * wide);
-                    if panel < whole {
+                    let width = width_of(panel);
+                    if width == wide {
                         c.copy_from_nonoverlapping(sums, const { 2 * S::F32_LANES });
-                    } else {
-                        c.copy_from_nonoverlapping(sums, columns.len() - panel * wide);
+                        continue;
+                    }
+                    for at in (0..width).step_by(lanes) {
+                        let there = std::slice::from_raw_parts_mut(c.add(at), lanes.min(width - at));
+                        simd.partial_store_f32s(there, sums.add(at).cast::<S::f32s>().read_unaligned());
                     }
                 }
             }
@@ -174,8 +202,8 @@ impl Groups<'_> {
     fn in_place(a: Lines<'_>, form: Form, height: usize, high: usize, panels: usize) -> usize {
         let last = height % high;
         match form {
-            Form::Wide if a.across => 0,
-            Form::Wide => height.div_ceil(high),
+            Form::Wide | Form::Even if a.across => 0,
+            Form::Wide | Form::Even => height.div_ceil(high),
             Form::High if panels > FEW_PANELS => 0,
             Form::High if last == 0 || kernel::is_height(last) => height.div_ceil(high),
             Form::High => height / high,
@@ -187,6 +215,8 @@ impl Groups<'_> {
         match form {
             Form::High => rows.next_multiple_of(high) * steps,
             Form::Wide => rows.next_multiple_of(LINE) * steps.next_multiple_of(LINE),
+            // Two groups, which are used up before the next ones come.
+            Form::Even => rows.min(LINE).next_multiple_of(LINE) * steps.next_multiple_of(LINE),
         }
     }
 
@@ -198,7 +228,7 @@ impl Groups<'_> {
         let (row, steps) = (first + group * high, range.len());
         let Some(group) = group.checked_sub(self.in_place) else {
             let (start, distances) = a.in_place(row, range.start);
-            return (start, if form == Form::Wide { Lies::Along(a.row) } else { Lies::Apart(distances) });
+            return (start, if form == Form::High { Lies::Apart(distances) } else { Lies::Along(a.row) });
         };
         match form {
             Form::High => {
@@ -209,9 +239,10 @@ impl Groups<'_> {
                 (packed.as_ptr(), Lies::Packed)
             }
             // Several groups at once: a line of the cache has values of them all.
-            Form::Wide => {
+            Form::Wide | Form::Even => {
                 let stride = steps.next_multiple_of(LINE);
-                let packed = &mut self.packed[group * high * stride..];
+                let line = if form == Form::Even { group * high % LINE } else { group * high };
+                let packed = &mut self.packed[line * stride..];
                 if new && (group * high).is_multiple_of(LINE) {
                     a.pack_lines(row, range, packed, stride);
                 }

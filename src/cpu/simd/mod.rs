@@ -13,6 +13,8 @@ mod avx512;
 mod neon;
 mod portable;
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::LazyLock;
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
@@ -39,6 +41,22 @@ pub(super) fn prefetch<T>(at: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+/// Whether this machine multiplies vectors of 512 bits in halves: those AMD processors of family 25 that have them (Zen 4). Later ones and Intel's
+/// take two whole ones in a cycle.
+pub(super) fn halved() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        static HALVED: LazyLock<bool> = LazyLock::new(|| {
+            let id = raw_cpuid::CpuId::new();
+            let amd = id.get_vendor_info().is_some_and(|vendor| vendor.as_str() == "AuthenticAMD");
+            amd && id.get_feature_info().is_some_and(|processor| processor.family_id() <= 25)
+        });
+        *HALVED
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    true
 }
 
 /// 64 packed bytes: one step of one group, aligned to a cache line.
