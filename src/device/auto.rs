@@ -87,7 +87,7 @@ impl Speed {
     pub fn of_processor(threads: usize, isa: Isa) -> Self {
         let a_cycle = match isa {
             isa if isa.name().starts_with("AVX-512") => 64.0,
-            isa if isa.name().starts_with("AVX2") => 32.0,
+            isa if isa.name().starts_with("AVX") => 32.0,
             isa if isa.name().starts_with("NEON") => 16.0,
             _ => 8.0,
         };

@@ -1,6 +1,8 @@
 //! AVX2 with FMA: a group is two registers of eight queries, 6 rows of sums take 12 of the 16 registers.
 //!
-//! Bytes go through `vpmaddwd` on values widened to i16: `vpmaddubsw` would take them as they are but saturates.
+//! Bytes go through `vpmaddwd` on values widened to i16: `vpmaddubsw` would take them as they are but saturates. Processors with AVX-VNNI (most
+//! of Intel's for laptops since 2021) have `vpdpbusd`, four products a lane and instruction, of which one operand is signed: the queries are packed as
+//! q − 128, and the row's term makes up for it.
 
 #![expect(
     clippy::needless_range_loop,
@@ -26,6 +28,34 @@ pub(super) const KERNELS: Kernels = Kernels {
     float_squares: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<SQUARES> },
 };
 
+/// With the integer dot product, and nothing else that is wider.
+pub(super) const VNNI: Kernels = Kernels {
+    name: "AVX-VNNI",
+    present: || (KERNELS.present)() && is_x86_feature_detected!("avxvnni"),
+    byte_dot: Kernel { pack: Pack::Quads { offset: 128 }, groups: 1, rows: DOT_ROWS, run: byte_dot_quads },
+    ..KERNELS
+};
+
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn byte_dot_quads(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
+    let queries = tile.queries[..tile.steps].as_ptr().cast::<__m256i>();
+    let mut sums = [[_mm256_setzero_si256(); 2]; DOT_ROWS];
+    for step in 0..tile.steps {
+        // SAFETY: `queries` was cut to `steps` lines.
+        let q = unsafe {
+            [_mm256_load_si256(queries.add(2 * step)), _mm256_load_si256(queries.add(2 * step + 1))]
+        };
+        for (sums, row) in sums.iter_mut().zip(tile.rows) {
+            // SAFETY: a row has `steps` steps of four bytes.
+            let t = _mm256_set1_epi32(unsafe { row.add(4 * step).cast::<i32>().read_unaligned() });
+            for half in 0..2 {
+                sums[half] = _mm256_dpbusd_avx_epi32(sums[half], t, q[half]);
+            }
+        }
+    }
+    keys(tile, sums, hits)
+}
+
 #[target_feature(enable = "avx2")]
 unsafe fn byte_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
     let queries = tile.queries[..tile.steps].as_ptr().cast::<__m256i>();
@@ -43,6 +73,12 @@ unsafe fn byte_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
             }
         }
     }
+    keys(tile, sums, hits)
+}
+
+/// The keys of byte products, and which of them passed.
+#[target_feature(enable = "avx2")]
+fn keys(tile: &Tile<'_, i32>, sums: [[__m256i; 2]; DOT_ROWS], hits: &mut Hits<i32>) -> u32 {
     let shift = _mm_cvtsi32_si128(tile.shift.cast_signed());
     let mut passed = 0;
     for (r, sums) in sums.into_iter().enumerate() {

@@ -189,6 +189,8 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         &avx512::PLAIN,
         #[cfg(target_arch = "x86_64")]
+        &avx2::VNNI,
+        #[cfg(target_arch = "x86_64")]
         &avx2::KERNELS,
         #[cfg(target_arch = "aarch64")]
         &neon::KERNELS,
