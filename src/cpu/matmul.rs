@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use self::kernel::{Form, FormOf};
 use self::pack::Lines;
 use self::tile::Tile;
-use super::simd::{Isa, halved};
+use super::simd::{Isa, early_zen};
 use crate::tolerance::product_block;
 
 /// The shape of a batched product: `batch` times m×k by k×n, each operand possibly stored transposed.
@@ -93,11 +93,11 @@ const WAIT: usize = 16;
 /// # Panics
 /// When a slice's length differs from the shape's.
 pub fn matmul(a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
-    matmul_by((Isa::arch(), halved()), a, b, c, shape);
+    matmul_by((Isa::arch(), early_zen()), a, b, c, shape);
 }
 
-/// [`matmul`] with the instructions of `arch`, on a machine where those of 512 bits take as long as two of 256 or not.
-fn matmul_by((arch, halved): (Arch, bool), a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
+/// [`matmul`] with the instructions of `arch`, on a machine of [`early_zen`] or not.
+fn matmul_by((arch, early_zen): (Arch, bool), a: &[f32], b: &[f32], c: &mut [f32], shape: MatmulShape) {
     let MatmulShape { batch, m, n, k, .. } = shape;
     let [of_a, of_b, of_c] = shape.strides();
     assert_eq!((a.len(), b.len(), c.len()), (batch * m * k, batch * k * n, batch * m * n), "matmul: lengths");
@@ -128,7 +128,7 @@ fn matmul_by((arch, halved): (Arch, bool), a: &[f32], b: &[f32], c: &mut [f32], 
         // SAFETY: `c` holds batch·m·n values; product `i` begins there.
         let c = (Start(unsafe { start.get().add(i * of_c.batch) }), of_c.row);
         // SAFETY: `c` is borrowed mutably, its products share no elements, and the lengths are as asserted.
-        unsafe { Product { arch, halved, a, b, c, block: product_block(k, 1), threads }.run() };
+        unsafe { Product { arch, early_zen, a, b, c, block: product_block(k, 1), threads }.run() };
     };
     let work = m * n * k;
     if batch > 1 && work * batch >= SERIAL_BELOW {
@@ -168,8 +168,8 @@ unsafe impl Sync for Start {}
 /// One product of the batch.
 struct Product<'a> {
     arch: Arch,
-    /// Whether it takes 512 bits in halves.
-    halved: bool,
+    /// Whether the machine is one of [`early_zen`].
+    early_zen: bool,
     a: Lines<'a>,
     b: Lines<'a>,
     /// C's first element, and the distance of its rows.
@@ -225,7 +225,13 @@ impl Product<'_> {
         let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
         let arch = self.arch;
         let serial = m * n * k < SERIAL_BELOW;
-        let form = arch.dispatch(FormOf { rows: m, columns: n, steps: k, halved: self.halved });
+        let form = arch.dispatch(FormOf {
+            rows: m,
+            columns: n,
+            steps: k,
+            across: self.a.across,
+            early_zen: self.early_zen,
+        });
         let [height, width] = self.tile(form, if serial { 1 } else { self.threads });
         let [down, across] = [m.div_ceil(height), n.div_ceil(width)];
 
@@ -301,11 +307,11 @@ mod tests {
                 let fused = defined(a, b, shape, f32::mul_add);
                 let rounded = defined(a, b, shape, |x, y, sum| x * y + sum);
                 for isa in Isa::available() {
-                    for halved in [false, true] {
+                    for early_zen in [false, true] {
                         let mut c = vec![f32::NAN; m * n];
-                        let machine = (isa.own_arch(), halved);
+                        let machine = (isa.own_arch(), early_zen);
                         pools[i % 2].install(|| matmul_by(machine, a, b, &mut c, shape));
-                        assert!(c == fused || c == rounded, "{isa:?}, {halved}: {shape:?}");
+                        assert!(c == fused || c == rounded, "{isa:?}, {early_zen}: {shape:?}");
                     }
                 }
             }

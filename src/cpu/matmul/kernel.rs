@@ -20,9 +20,10 @@ pub(super) enum Form {
     /// Register tiles of six vectors and four rows, where there are 32 registers. They need four values of A for a step, so few that each row is
     /// read by itself: where it lies, if its steps lie side by side. And they write such long parts of C's rows that sums are kept there.
     Wide,
-    /// Register tiles of three vectors and eight rows, where a cycle has two multiply-adds of 512 bits: those of a wide tile would take 32 bytes of B
-    /// in every cycle from the second level of cache, which gives about as much. These take 16. A and C are as in the wide form, but a group of
-    /// rows takes all panels of B before the next one comes: it stays in the first level, and C is written once in hundreds of steps.
+    /// Register tiles of three vectors and eight rows, or with 16 registers two and six. In 512 bits they are for machines with two multiply-adds a
+    /// cycle: those of a wide tile would take 32 bytes of B in every cycle from the second level of cache, which gives about as much, and these take
+    /// 16. A and C are as in the wide form, but a group of rows takes all panels of B before the next one comes: it stays in the first level, and C
+    /// is written once in hundreds of steps.
     Even,
 }
 
@@ -34,8 +35,11 @@ pub(super) struct FormOf {
     pub(super) columns: usize,
     /// Of k.
     pub(super) steps: usize,
-    /// Whether a multiply-add of 512 bits takes as long as two of 256.
-    pub(super) halved: bool,
+    /// Whether A lies across.
+    pub(super) across: bool,
+    /// Whether the machine is one of [`early_zen`](crate::cpu::simd::early_zen): the fourth takes 512 bits in halves, for which wide tiles are as
+    /// good, and of those before it the third was measured with high tiles alone.
+    pub(super) early_zen: bool,
 }
 
 /// Rows up to which B is used too seldom to be packed, and is read where it lies.
@@ -50,11 +54,14 @@ impl WithSimd for FormOf {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> (Form, usize) {
+        let even = !self.early_zen && self.rows > FEW_ROWS && self.steps >= FEW_STEPS;
         let form = match (S::REGISTER_COUNT, S::F32_LANES) {
-            (..32, _) => Form::High,
             _ if self.columns <= FEW_COLUMNS => Form::High,
-            (_, 16) if !self.halved && self.rows > FEW_ROWS && self.steps >= FEW_STEPS => Form::Even,
-            _ => Form::Wide,
+            (32.., 16) if even => Form::Even,
+            (32.., _) => Form::Wide,
+            // Lines that lie across are turned 16 at a time, which six do not divide.
+            (_, 8) if even && !self.across => Form::Even,
+            _ => Form::High,
         };
         (form, form.rows::<S>())
     }
@@ -66,16 +73,16 @@ impl Form {
         match self {
             Self::High => rows::<S>(),
             Self::Wide => 4,
-            Self::Even => 8,
+            Self::Even => const { if S::REGISTER_COUNT >= 32 { 8 } else { 6 } },
         }
     }
 
     /// Vectors across of its register tile, at most.
-    pub(super) fn vectors(self) -> usize {
+    pub(super) fn vectors<S: Simd>(self) -> usize {
         match self {
             Self::High => 2,
             Self::Wide => 6,
-            Self::Even => 3,
+            Self::Even => const { if S::REGISTER_COUNT >= 32 { 3 } else { 2 } },
         }
     }
 
@@ -184,7 +191,7 @@ unsafe fn wide<S: Simd, const W: usize>(simd: S, visit: Visit) {
     // SAFETY: as promised.
     unsafe {
         match visit.height {
-            _ if const { S::REGISTER_COUNT < 32 } => unreachable!("these forms take 32 registers"),
+            _ if const { S::REGISTER_COUNT < 32 && W > 2 } => unreachable!("such tiles take 32 registers"),
             1 => tile::<S, 1, W, { lies::ALONG }>(simd, visit),
             2 => tile::<S, 2, W, { lies::ALONG }>(simd, visit),
             3 => tile::<S, 3, W, { lies::ALONG }>(simd, visit),
@@ -192,6 +199,7 @@ unsafe fn wide<S: Simd, const W: usize>(simd: S, visit: Visit) {
             4 => tile::<S, 4, W, { lies::ALONG }>(simd, visit),
             5 => tile::<S, 5, W, { lies::ALONG }>(simd, visit),
             6 => tile::<S, 6, W, { lies::ALONG }>(simd, visit),
+            _ if const { S::REGISTER_COUNT < 32 } => unreachable!("the even form has six rows"),
             7 => tile::<S, 7, W, { lies::ALONG }>(simd, visit),
             _ => tile::<S, 8, W, { lies::ALONG }>(simd, visit),
         }

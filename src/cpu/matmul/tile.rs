@@ -60,7 +60,7 @@ impl Tile<'_> {
         let longest = k.div_ceil(visits).next_multiple_of(block).min(k);
 
         let vectors = columns.len().div_ceil(lanes);
-        let panels = vectors.div_ceil(form.vectors());
+        let panels = vectors.div_ceil(form.vectors::<S>());
         // Wide panels are of equal width, but for a vector.
         let (wide, equal) = match form {
             Form::High => (const { 2 * S::F32_LANES }, None),

@@ -43,20 +43,20 @@ pub(super) fn prefetch<T>(at: *const T) {
     let _ = at;
 }
 
-/// Whether this machine multiplies vectors of 512 bits in halves: those AMD processors of family 25 that have them (Zen 4). Later ones and Intel's
-/// take two whole ones in a cycle.
-pub(super) fn halved() -> bool {
+/// Whether this machine is an AMD processor up to family 25, Zen to Zen 4: none of them has two multiply-adds of 512 bits in a cycle, as later ones
+/// and Intel's do.
+pub(super) fn early_zen() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        static HALVED: LazyLock<bool> = LazyLock::new(|| {
+        static EARLY: LazyLock<bool> = LazyLock::new(|| {
             let id = raw_cpuid::CpuId::new();
             let amd = id.get_vendor_info().is_some_and(|vendor| vendor.as_str() == "AuthenticAMD");
             amd && id.get_feature_info().is_some_and(|processor| processor.family_id() <= 25)
         });
-        *HALVED
+        *EARLY
     }
     #[cfg(not(target_arch = "x86_64"))]
-    true
+    false
 }
 
 /// 64 packed bytes: one step of one group, aligned to a cache line.
