@@ -235,8 +235,8 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
     let next = steps * along;
     let mut room = Between::<[[S::f32s; W]; H]>(MaybeUninit::uninit());
     let between = (room.0.as_mut_ptr().cast::<f32>(), W * lanes);
-    // Forms that pack A keep their sums in lines of their own.
-    let unaligned = const { LIES == lies::ALONG };
+    // Forms that pack A keep their sums in whole lines of their own.
+    let in_c = const { LIES == lies::ALONG };
     let mut first = true;
     while steps > 0 {
         let now = steps.min(block);
@@ -264,8 +264,8 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
         }
         let zero = simd.splat_f32s(0.0);
         if whole {
-            let from = if first || !unaligned { (kept, kept_step) } else { between };
-            let to = if steps == 0 || !unaligned { (kept, kept_step) } else { between };
+            let from = if first || !in_c { (kept, kept_step) } else { between };
+            let to = if steps == 0 || !in_c { (kept, kept_step) } else { between };
             // All indices are known when this is compiled, so that the sums never leave their registers.
             for (h, sums) in sums.iter().enumerate() {
                 for (w, &sum) in sums.iter().enumerate() {

@@ -38,6 +38,23 @@ pub(super) const VNNI: Kernels = Kernels {
 
 #[target_feature(enable = "avx2,avxvnni")]
 unsafe fn byte_dot_quads(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
+    byte_products(tile, hits, |sum, q, t| _mm256_dpbusd_avx_epi32(sum, t, q))
+}
+
+#[target_feature(enable = "avx2")]
+unsafe fn byte_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
+    byte_products(tile, hits, |sum, q, t| _mm256_add_epi32(sum, _mm256_madd_epi16(q, t)))
+}
+
+/// `add` puts the products of eight queries and a row, four bytes of each lane, on their sums. Inlined where it is called, which alone may have its
+/// instructions.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn byte_products(
+    tile: &Tile<'_, i32>,
+    hits: &mut Hits<i32>,
+    add: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
+) -> u32 {
     let queries = tile.queries[..tile.steps].as_ptr().cast::<__m256i>();
     let mut sums = [[_mm256_setzero_si256(); 2]; DOT_ROWS];
     for step in 0..tile.steps {
@@ -49,36 +66,10 @@ unsafe fn byte_dot_quads(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
             // SAFETY: a row has `steps` steps of four bytes.
             let t = _mm256_set1_epi32(unsafe { row.add(4 * step).cast::<i32>().read_unaligned() });
             for half in 0..2 {
-                sums[half] = _mm256_dpbusd_avx_epi32(sums[half], t, q[half]);
+                sums[half] = add(sums[half], q[half], t);
             }
         }
     }
-    keys(tile, sums, hits)
-}
-
-#[target_feature(enable = "avx2")]
-unsafe fn byte_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
-    let queries = tile.queries[..tile.steps].as_ptr().cast::<__m256i>();
-    let mut sums = [[_mm256_setzero_si256(); 2]; DOT_ROWS];
-    for step in 0..tile.steps {
-        // SAFETY: `queries` was cut to `steps` lines.
-        let q = unsafe {
-            [_mm256_load_si256(queries.add(2 * step)), _mm256_load_si256(queries.add(2 * step + 1))]
-        };
-        for (sums, row) in sums.iter_mut().zip(tile.rows) {
-            // SAFETY: a row has `steps` pairs of i16.
-            let t = _mm256_set1_epi32(unsafe { row.add(4 * step).cast::<i32>().read_unaligned() });
-            for half in 0..2 {
-                sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(q[half], t));
-            }
-        }
-    }
-    keys(tile, sums, hits)
-}
-
-/// The keys of byte products, and which of them passed.
-#[target_feature(enable = "avx2")]
-fn keys(tile: &Tile<'_, i32>, sums: [[__m256i; 2]; DOT_ROWS], hits: &mut Hits<i32>) -> u32 {
     let shift = _mm_cvtsi32_si128(tile.shift.cast_signed());
     let mut passed = 0;
     for (r, sums) in sums.into_iter().enumerate() {
