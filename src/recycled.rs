@@ -10,11 +10,15 @@ const LEAST: usize = 1 << 15;
 const MOST_BYTES: usize = 64 << 20;
 
 /// Arrays that nobody uses, the oldest first.
-static KEPT: Mutex<VecDeque<Vec<f32>>> = Mutex::new(VecDeque::new());
+struct Kept(VecDeque<Vec<f32>>);
+
+/// Those of the process.
+static KEPT: Mutex<Kept> = Mutex::new(Kept(VecDeque::new()));
 
 /// `n` numbers to be overwritten, all of them: they may be those of an earlier array, and are NaN in debug builds.
 pub(crate) fn numbers(n: usize) -> Vec<f32> {
-    let mut numbers = taken(n).unwrap_or_default();
+    let kept = if n < LEAST { None } else { KEPT.lock().unwrap_or_else(PoisonError::into_inner).take(n) };
+    let mut numbers = kept.unwrap_or_default();
     numbers.resize(n, 0.0);
     if cfg!(debug_assertions) {
         numbers.fill(f32::NAN);
@@ -22,28 +26,33 @@ pub(crate) fn numbers(n: usize) -> Vec<f32> {
     numbers
 }
 
-/// The smallest kept array that has room for `n` and not much more.
-fn taken(n: usize) -> Option<Vec<f32>> {
-    if n < LEAST {
-        return None;
-    }
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let fits = |array: &Vec<f32>| (n..=n + n / 4).contains(&array.capacity());
-    let (i, _) =
-        kept.iter().enumerate().filter(|(_, array)| fits(array)).min_by_key(|(_, array)| array.capacity())?;
-    kept.remove(i)
-}
-
 /// Takes an array that nobody uses any more.
 pub(crate) fn give_back(array: Vec<f32>) {
-    if array.capacity() < LEAST {
-        return;
+    if array.capacity() >= LEAST {
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).keep(array);
     }
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.push_back(array);
-    let mut bytes: usize = kept.iter().map(|array| 4 * array.capacity()).sum();
-    while bytes > MOST_BYTES {
-        bytes -= kept.pop_front().map_or(bytes, |array| 4 * array.capacity());
+}
+
+impl Kept {
+    /// The smallest array that has room for `n` and not much more; of several the last that came back, which caches may still hold.
+    fn take(&mut self, n: usize) -> Option<Vec<f32>> {
+        let fits = |array: &Vec<f32>| (n..=n + n / 4).contains(&array.capacity());
+        let fitting = self.0.iter().enumerate().rev().filter(|(_, array)| fits(array));
+        let (i, _) = fitting.min_by_key(|(_, array)| array.capacity())?;
+        self.0.remove(i)
+    }
+
+    /// Keeps an array, and drops the oldest while there are too many bytes.
+    fn keep(&mut self, array: Vec<f32>) {
+        self.0.push_back(array);
+        let mut bytes = self.bytes();
+        while bytes > MOST_BYTES {
+            bytes -= self.0.pop_front().map_or(bytes, |array| 4 * array.capacity());
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|array| 4 * array.capacity()).sum()
     }
 }
 
@@ -51,28 +60,35 @@ pub(crate) fn give_back(array: Vec<f32>) {
 mod tests {
     use super::*;
 
-    // Lengths that no other test uses: tests share what is kept.
     #[test]
     fn an_array_comes_back_for_its_length_and_a_little_less() {
-        let n = 3 * LEAST + 17;
-        let array = numbers(n);
-        let place = array.as_ptr();
-        give_back(array);
-        let longer = numbers(n + n / 2);
-        assert_ne!(longer.as_ptr(), place);
-        let again = numbers(n - 5);
-        assert_eq!((again.as_ptr(), again.len()), (place, n - 5));
-        let another = numbers(n);
-        assert_ne!(another.as_ptr(), place);
+        let (mut kept, n) = (Kept(VecDeque::new()), 100);
+        kept.keep(Vec::with_capacity(n));
+        assert!(kept.take(n + 1).is_none());
+        assert!(kept.take(n * 3 / 4).is_none());
+        assert!(kept.take(n - 5).is_some());
+        assert!(kept.take(n - 5).is_none());
+    }
+
+    #[test]
+    fn the_smallest_that_fits_comes_back_and_of_equal_ones_the_last() {
+        let mut kept = Kept(VecDeque::new());
+        let arrays = [100, 110, 100, 120].map(Vec::with_capacity);
+        let last = arrays[2].as_ptr();
+        arrays.into_iter().for_each(|array| kept.keep(array));
+        assert_eq!(kept.take(98).expect("an array").as_ptr(), last);
+        assert_eq!([98, 98].map(|n| kept.take(n).expect("an array").capacity()), [100, 110]);
     }
 
     #[test]
     fn what_is_kept_has_a_limit() {
+        let mut kept = Kept(VecDeque::new());
         for i in 0..8 {
-            give_back(Vec::with_capacity(MOST_BYTES / 16 + i));
+            kept.keep(Vec::with_capacity(MOST_BYTES / 16 + i));
+            assert!(kept.bytes() <= MOST_BYTES);
         }
-        give_back(Vec::with_capacity(2 * MOST_BYTES));
-        let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(kept.iter().map(|array| 4 * array.capacity()).sum::<usize>() <= MOST_BYTES);
+        assert_eq!(kept.0.len(), 3);
+        kept.keep(Vec::with_capacity(2 * MOST_BYTES));
+        assert_eq!(kept.0.len(), 0);
     }
 }
