@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
+use crate::recycled;
 use crate::values::{Values, cut};
 
 /// What a tensor's elements are.
@@ -248,7 +249,7 @@ impl Tensor {
         let len: usize = shape.iter().product();
         let storage = match device {
             Device::Reference => Storage::F64(vec![0.0; len].into()),
-            Device::Cpu => Storage::F32(vec![0.0; len].into()),
+            Device::Cpu => Storage::F32(recycled::numbers(len).into()),
             Device::Gpu(gpu) => Storage::Gpu(gpu.clone(), gpu.alloc(4 * len as u64)?, DType::Real),
         };
         Ok(Self { shape: shape.to_vec(), storage })
