@@ -16,15 +16,15 @@ fn on(criterion: &mut Criterion, device: &Device) {
             let dimensions: Vec<String> = shape.iter().map(ToString::to_string).collect();
             let mut group =
                 criterion.benchmark_group(format!("{}/{}/{}", device.kind(), op.name, dimensions.join("x")));
-            group.throughput(Throughput::Elements((op.flops)(shape) as u64));
             group
                 .sample_size(10)
                 .warm_up_time(Duration::from_millis(500))
                 .measurement_time(Duration::from_secs(2));
             for variant in (op.variants)(device) {
-                group.bench_function(&variant, |bencher| {
+                let case = Case { variant, shape: shape.to_vec(), seed: 231 };
+                group.throughput(Throughput::Elements((op.flops)(case.form(), shape) as u64));
+                group.bench_function(&case.variant, |bencher| {
                     bencher.iter_custom(|rounds| {
-                        let case = Case { variant: variant.clone(), shape: shape.to_vec(), seed: 231 };
                         time(op, device, &case, rounds)
                             .unwrap_or_else(|error| panic!("{} {case:?}: {error}", op.name))
                     });

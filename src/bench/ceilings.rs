@@ -7,7 +7,7 @@ use crate::device::Device;
 use crate::error::Result;
 
 /// Bytes that a copy moves, both ways together: in the caches of a core, of all cores, and beyond any.
-const COPIES: [u64; 4] = [512 << 10, 4 << 20, 32 << 20, 256 << 20];
+const COPIES: [u64; 6] = [512 << 10, 4 << 20, 32 << 20, 64 << 20, 128 << 20, 256 << 20];
 
 /// The ceilings of a device, as its probes found them.
 #[derive(Debug, Clone, Serialize, Deserialize)]

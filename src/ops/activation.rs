@@ -3,7 +3,7 @@
 pub(crate) mod gpu;
 
 use super::inputs::{Input, worst};
-use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
+use super::{BOUNDED, Case, Effort, Op, same_device, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::profile::span;
@@ -23,8 +23,8 @@ pub static OP: Op = Op {
     dimensions: &["elements"],
     tolerance: BOUNDED,
     shaders: gpu::shaders,
-    flops: |s| s[0] as f64,
-    bytes: |s| 8.0 * s[0] as f64,
+    flops: |_, s| s[0] as f64,
+    bytes: |form, s| if form.ends_with("_backward") { 12.0 } else { 8.0 } * s[0] as f64,
     variants: |device| variants_of(device, FORMS, |_, _| vec!["vec4"]),
     shapes,
     fit: |_| {},
@@ -101,7 +101,7 @@ const FORMS: &[&str] = &[
 
 /// The nonlinearity of a case, and whether its gradient is meant.
 fn form(case: &Case) -> Result<(Activation, bool)> {
-    let form = split_variant(&case.variant).0;
+    let form = case.form();
     let (name, backward) = form.strip_suffix("_backward").map_or((form, false), |name| (name, true));
     let activation = match name {
         "relu" => Activation::Relu,

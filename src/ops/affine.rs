@@ -28,8 +28,11 @@ pub static OP: Op = Op {
     dimensions: &["rows", "columns", "depth"],
     tolerance: BOUNDED,
     shaders: Vec::new,
-    flops: |s| (s[0] * s[1]) as f64 * (2.0 * s[2] as f64 + 2.0),
-    bytes: |s| 4.0 * (s[0] * s[2] + s[2] * s[1] + s[1] + s[0] * s[1]) as f64,
+    flops: |form, s| (groups_of(form) * s[0] * s[1]) as f64 * (2.0 * s[2] as f64 + 2.0),
+    bytes: |form, s| {
+        let below = if form.contains("input_gradient_") { s[0] * s[2] } else { 0 };
+        4.0 * (groups_of(form) * (s[0] * s[2] + s[2] * s[1] + s[1] + s[0] * s[1] + below)) as f64
+    },
     variants: |device| variants_of(device, FORMS, families_of),
     shapes,
     fit: |_| {},
@@ -178,6 +181,10 @@ const GROUPED: &str = "grouped_";
 /// Groups of the forms that have them.
 const GROUPS: usize = 3;
 
+fn groups_of(form: &str) -> usize {
+    if form.starts_with(GROUPED) { GROUPS } else { 1 }
+}
+
 /// What follows the sum is one function for all families, so one form of each kind has those that take a software adapter seconds to compile.
 fn families_of(gpu: &Gpu, form: &str) -> Vec<&'static str> {
     let all = ["relu", "gradients", "input_gradient_relu"].contains(&form.trim_start_matches(GROUPED));
@@ -264,7 +271,7 @@ impl Layer {
 fn layer(device: &Device, case: &Case) -> Result<Layer> {
     let &[rows, columns, depth] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let (form, family) = split_variant(&case.variant);
-    let (form, groups) = form.strip_prefix(GROUPED).map_or((form, 1), |form| (form, GROUPS));
+    let (form, groups) = (form.trim_start_matches(GROUPED), groups_of(form));
     let (kind, activation) = match form.strip_prefix("input_gradient") {
         Some(activation) => (Kind::InputGradient, activation.trim_start_matches('_')),
         None if form == "gradients" => (Kind::Gradients, "bias"),

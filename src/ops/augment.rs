@@ -4,7 +4,7 @@ mod gpu;
 
 use super::features::matrix;
 use super::inputs::worst_exact;
-use super::{Case, EXACT, Effort, Op, split_variant, variants_of, wrong_case, wrong_dtypes};
+use super::{Case, EXACT, Effort, Op, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::profile::span;
@@ -25,8 +25,8 @@ pub static OP: Op = Op {
     dimensions: &["rows", "channels", "height", "width"],
     tolerance: EXACT,
     shaders: gpu::shaders,
-    flops: |s| 8.0 * s.iter().product::<usize>() as f64,
-    bytes: |s| 8.0 * s.iter().product::<usize>() as f64,
+    flops: |_, s| 8.0 * s.iter().product::<usize>() as f64,
+    bytes: |_, s| 8.0 * s.iter().product::<usize>() as f64,
     variants: |device| variants_of(device, FORMS, |_, _| vec!["line"]),
     shapes,
     fit: |shape| shape[1] %= 4,
@@ -100,7 +100,7 @@ fn operands(device: &Device, case: &Case) -> Result<(Tensor, Augment, Vec<f64>)>
     let values = rng::reals(&mut rng::seeded(case.seed), rows * columns);
     // Of every size: within the image, as large as it, beyond it.
     let shift = [1, 2, 3, 8, 40, MOST_SHIFT][(case.seed as usize ^ columns) % 6];
-    let (flip, shift) = match split_variant(&case.variant).0 {
+    let (flip, shift) = match case.form() {
         "flip" => (true, 0),
         "shift" => (false, shift),
         "flip_shift" => (true, shift),

@@ -3,7 +3,7 @@
 mod gpu;
 
 use super::inputs::{Input, worst};
-use super::{BOUNDED, Case, Effort, Op, split_variant, variants_of, wrong_case, wrong_dtypes};
+use super::{BOUNDED, Case, Effort, Op, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::{Buffer, Gpu};
@@ -24,8 +24,8 @@ pub static OP: Op = Op {
     dimensions: &["elements"],
     tolerance: BOUNDED,
     shaders: gpu::shaders,
-    flops: |s| 20.0 * s[0] as f64,
-    bytes: |s| 8.0 * s[0] as f64,
+    flops: |_, s| 20.0 * s[0] as f64,
+    bytes: |_, s| 8.0 * s[0] as f64,
     variants: |device| variants_of(device, FORMS, |_, _| vec!["vec4"]),
     shapes,
     fit: |_| {},
@@ -169,7 +169,7 @@ impl Operands {
     fn new(device: &Device, case: &Case) -> Result<Self> {
         let &[n] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
         let mut rng = rng::seeded(case.seed);
-        let (inverted, nets) = match split_variant(&case.variant).0 {
+        let (inverted, nets) = match case.form() {
             "inverted" => (true, 1),
             "vanilla" => (false, 1),
             "grouped" => (!case.seed.is_multiple_of(4), 3),

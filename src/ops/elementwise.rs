@@ -3,7 +3,7 @@
 mod gpu;
 
 use super::inputs::{Input, worst};
-use super::{BOUNDED, Case, Effort, Op, same_device, split_variant, variants_of, wrong_case, wrong_dtypes};
+use super::{BOUNDED, Case, Effort, Op, same_device, variants_of, wrong_case, wrong_dtypes};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::profile::span;
@@ -22,8 +22,15 @@ pub static OP: Op = Op {
     dimensions: &["elements"],
     tolerance: BOUNDED,
     shaders: gpu::shaders,
-    flops: |s| s[0] as f64,
-    bytes: |s| 12.0 * s[0] as f64,
+    flops: |_, s| s[0] as f64,
+    bytes: |form, s| {
+        let arrays = match form {
+            "scale" => 2,
+            "maxout_backward" => 5,
+            _ => 3,
+        };
+        4.0 * (arrays * s[0]) as f64
+    },
     variants: |device| variants_of(device, FORMS, |_, _| vec!["vec4"]),
     shapes,
     fit: |_| {},
@@ -189,7 +196,7 @@ const ALPHA: f64 = -0.3;
 fn workload(device: &Device, case: &Case) -> Result<super::Workload> {
     let [a, b, dout] = operands(device, case)?.map(|input| input.tensor);
     let mut y = dout.clone();
-    Ok(match split_variant(&case.variant).0 {
+    Ok(match case.form() {
         "add" => Box::new(move || add(&a, &b).map(drop)),
         "mul" => Box::new(move || mul(&a, &b).map(drop)),
         "scale" => Box::new(move || scale(ALPHA, &a).map(drop)),
@@ -203,7 +210,7 @@ fn workload(device: &Device, case: &Case) -> Result<super::Workload> {
 fn check(device: &Device, case: &Case) -> Result<Worst> {
     let [a, b, dout] = operands(device, case)?;
     let two = |form| reference::elementwise::pair(&a.tracked, &b.tracked, form);
-    match split_variant(&case.variant).0 {
+    match case.form() {
         "add" => worst(&[(&add(&a.tensor, &b.tensor)?, two(Pair::Add))]),
         "mul" => worst(&[(&mul(&a.tensor, &b.tensor)?, two(Pair::Mul))]),
         "scale" => worst(&[(&scale(ALPHA, &a.tensor)?, reference::elementwise::scale(ALPHA, &a.tracked))]),

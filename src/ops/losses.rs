@@ -183,7 +183,7 @@ impl Operands {
 
 fn operands(loss: &Loss, device: &Device, case: &Case) -> Result<Operands> {
     let [rows, columns] = rowwise::shape_of(loss.op, case)?;
-    let form = split_variant(&case.variant).0;
+    let form = case.form();
     let groups = (form == GROUPED).then_some(GROUPS);
     // About as many rows in all, so that times compare.
     let (rows, nets) = (rows / groups.unwrap_or(1), groups.unwrap_or(1));

@@ -54,10 +54,10 @@ pub struct Op {
     /// The kernels in all the ways they may be compiled; an operation without any runs on those of the operations it
     /// is composed of.
     pub shaders: fn() -> Vec<Shader>,
-    /// Floating-point or integer operations of a shape.
-    pub flops: fn(&[usize]) -> f64,
-    /// Bytes that must move at least: every input read once, every output written once.
-    pub bytes: fn(&[usize]) -> f64,
+    /// Floating-point or integer operations of a [`Case::form`] at a shape.
+    pub flops: fn(&str, &[usize]) -> f64,
+    /// Bytes that a form must move at least: every input read once, every output written once.
+    pub bytes: fn(&str, &[usize]) -> f64,
     /// The variants that a device offers.
     pub variants: fn(&Device) -> Vec<String>,
     /// Shapes worth checking: the smallest, odd ones, edges of tiles, one that fills a device.
@@ -107,6 +107,13 @@ pub struct Case {
     pub shape: Vec<usize>,
     /// Seed of the inputs.
     pub seed: u64,
+}
+
+impl Case {
+    /// The variant without its family of kernels.
+    pub fn form(&self) -> &str {
+        split_variant(&self.variant).0
+    }
 }
 
 /// The table of all operations.
@@ -210,4 +217,28 @@ fn same_device(op: &'static str, a: &Tensor, b: &Tensor) -> Result<()> {
         format!("operands on {} and {}", a.describe(), b.describe()),
         "make both tensors on one device",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_an_operation_move_bytes_of_their_own() {
+        let bytes = |name, form, shape: &[usize]| (find(name).expect("an operation").bytes)(form, shape);
+        for (form, arrays) in [("sgd", 3.0), ("nesterov_grouped", 5.0), ("adamw", 7.0)] {
+            assert_eq!(bytes("optimizer", form, &[100]), 400.0 * arrays, "{form}");
+        }
+        for name in ["softmax", "batchnorm", "layernorm"] {
+            assert_eq!(bytes(name, "backward", &[10, 10]), 1200.0, "{name}");
+            assert_eq!(bytes(name, "forward", &[10, 10]), 800.0, "{name}");
+        }
+        assert_eq!(bytes("standardize", "u8", &[10, 10, 3]), 500.0);
+        assert_eq!(bytes("standardize", "f32_gather", &[10, 10, 3]), 240.0);
+        let pairs = |form| bytes("pairwise_l2", form, &[10, 20, 100]);
+        assert_eq!([pairs("u8"), pairs("direct")], [3800.0, 12_800.0]);
+        let affine = |form| bytes("affine", form, &[10, 20, 30]);
+        assert_eq!(affine("grouped_relu"), 3.0 * affine("relu"));
+        assert_eq!(affine("input_gradient_relu"), affine("input_gradient") + 1200.0);
+    }
 }

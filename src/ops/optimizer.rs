@@ -25,8 +25,11 @@ pub static OP: Op = Op {
     dimensions: &["elements"],
     tolerance: BOUNDED,
     shaders: gpu::shaders,
-    flops: |s| 15.0 * s[0] as f64,
-    bytes: |s| 28.0 * s[0] as f64,
+    flops: |_, s| 15.0 * s[0] as f64,
+    bytes: |form, s| {
+        let states = rules(form).map_or(0, |rules| rules[0].states());
+        (4 * (3 + 2 * states) * s[0]) as f64
+    },
     variants: |device| variants_of(device, FORMS, gpu::families),
     shapes,
     fit: |_| {},
@@ -279,9 +282,8 @@ const FORMS: &[&str] = &[
     "adamw_grouped",
 ];
 
-/// The rules of a case's groups, of which a plain form has one.
-fn rules(case: &Case) -> Result<Vec<Rule>> {
-    let form = split_variant(&case.variant).0;
+/// The rules of a form's groups, of which a plain one has one.
+fn rules(form: &str) -> Option<Vec<Rule>> {
     let (name, groups) = form.strip_suffix("_grouped").map_or((form, 1), |name| (name, 3));
     let epsilon = 1e-8;
     // Far enough apart that a group with another's numbers is found out.
@@ -299,7 +301,7 @@ fn rules(case: &Case) -> Result<Vec<Rule>> {
             _ => return None,
         })
     });
-    rules.into_iter().take(groups).collect::<Option<_>>().ok_or_else(|| wrong_case(&OP, case))
+    rules.into_iter().take(groups).collect()
 }
 
 fn shapes(effort: Effort) -> Vec<Vec<usize>> {
@@ -326,7 +328,7 @@ struct Operands {
 impl Operands {
     fn new(device: &Device, case: &Case) -> Result<Self> {
         let &[n] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
-        let rules = rules(case)?;
+        let rules = rules(case.form()).ok_or_else(|| wrong_case(&OP, case))?;
         let mut rng = rng::seeded(case.seed);
         let count = if (case.seed as usize ^ n).is_multiple_of(2) { 1 } else { 7 };
         let mut state = || match (count, rules[0]) {

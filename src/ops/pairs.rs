@@ -67,7 +67,7 @@ pub(super) struct Pairs {
 /// Seeded rows on a device, with their 64-bit values.
 fn operands(pairs: &Pairs, device: &Device, case: &Case) -> Result<[(Tensor, Vec<f64>); 2]> {
     let &[queries, rows, features] = case.shape.as_slice() else { return Err(wrong_case(pairs.op, case)) };
-    let pixels = split_variant(&case.variant).0 == "u8";
+    let pixels = case.form() == "u8";
     let mut rng = rng::seeded(case.seed);
     let mut make = |rows: usize| {
         if pixels {
@@ -79,6 +79,12 @@ fn operands(pairs: &Pairs, device: &Device, case: &Case) -> Result<[(Tensor, Vec
         }
     };
     Ok([make(queries)?, make(rows)?])
+}
+
+/// Bytes of queries × rows × features: pixels or reals, and a real for each pair.
+pub(super) fn bytes(form: &str, shape: &[usize]) -> f64 {
+    let element = if form == "u8" { 1 } else { 4 };
+    (element * (shape[0] + shape[1]) * shape[2] + 4 * shape[0] * shape[1]) as f64
 }
 
 /// The operation on seeded rows.

@@ -23,8 +23,8 @@ pub static OP: Op = Op {
     dimensions: &["rows", "columns"],
     tolerance: "exact, sums and moments bounded",
     shaders: gpu::shaders,
-    flops: |s| (s[0] * s[1]) as f64,
-    bytes: |s| 4.0 * (s[0] * s[1]) as f64,
+    flops: |_, s| (s[0] * s[1]) as f64,
+    bytes: |_, s| 4.0 * (s[0] * s[1]) as f64,
     variants: |device| variants_of(device, FORMS, rowwise::families),
     shapes,
     fit: |shape| shape.iter_mut().for_each(|n| *n = (*n).max(1)),
@@ -143,7 +143,7 @@ const FORMS: &[&str] = &[
 ];
 
 fn form(case: &Case) -> Result<(Axis, Kind)> {
-    let (axis, kind) = split_variant(&case.variant).0.split_once('_').ok_or_else(|| wrong_case(&OP, case))?;
+    let (axis, kind) = case.form().split_once('_').ok_or_else(|| wrong_case(&OP, case))?;
     let axis = if axis == "rows" { Axis::Rows } else { Axis::Columns };
     let kind = match kind {
         "sum" => Kind::Sum,

@@ -21,8 +21,8 @@ pub static OP: Op = Op {
     dimensions: &["rows", "columns"],
     tolerance: BOUNDED,
     shaders: gpu::shaders,
-    flops: |s| 5.0 * (s[0] * s[1]) as f64,
-    bytes: |s| 8.0 * (s[0] * s[1]) as f64,
+    flops: |_, s| 5.0 * (s[0] * s[1]) as f64,
+    bytes: |form, s| if form.starts_with("backward") { 12.0 } else { 8.0 } * (s[0] * s[1]) as f64,
     variants: |device| variants_of(device, &["forward", "backward"], gpu::families),
     shapes: rowwise::shapes,
     fit: |_| {},
@@ -98,7 +98,7 @@ fn run(x: &Tensor, dout: Option<&Tensor>, family: Option<&str>) -> Result<Tensor
 }
 
 fn is_backward(case: &Case) -> Result<bool> {
-    match split_variant(&case.variant).0 {
+    match case.form() {
         "forward" => Ok(false),
         "backward" => Ok(true),
         _ => Err(wrong_case(&OP, case)),

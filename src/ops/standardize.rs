@@ -25,8 +25,8 @@ pub static OP: Op = Op {
     dimensions: &["rows", "columns", "picked"],
     tolerance: BOUNDED,
     shaders: gpu::shaders,
-    flops: |s| 2.0 * (s[2] * s[1]) as f64,
-    bytes: |s| 8.0 * (s[2] * s[1]) as f64,
+    flops: |form, s| 2.0 * (rows_of(form, s) * s[1]) as f64,
+    bytes: |form, s| if form.starts_with("u8") { 5.0 } else { 8.0 } * (rows_of(form, s) * s[1]) as f64,
     variants: |device| variants_of(device, FORMS, gpu::families),
     shapes,
     // Without rows there is nothing to pick.
@@ -168,6 +168,11 @@ fn run(
     Ok(Tensor::from_storage(vec![taken, columns], storage))
 }
 
+/// The rows that a form makes: those that are picked, or all.
+fn rows_of(form: &str, shape: &[usize]) -> usize {
+    if form.contains('_') { shape[2] } else { shape[0] }
+}
+
 const FORMS: &[&str] = &["f32", "u8", "f32_gather", "u8_gather", "f32_batch", "u8_batch"];
 
 fn shapes(effort: Effort) -> Vec<Vec<usize>> {
@@ -205,7 +210,7 @@ struct Operands {
 fn operands(device: &Device, case: &Case) -> Result<Operands> {
     let wrong = || wrong_case(&OP, case);
     let &[rows, columns, picked] = case.shape.as_slice() else { return Err(wrong()) };
-    let form = split_variant(&case.variant).0;
+    let form = case.form();
     if !FORMS.contains(&form) {
         return Err(wrong());
     }

@@ -22,8 +22,8 @@ pub static OP: Op = Op {
     dimensions: &["rows", "columns", "k"],
     tolerance: EXACT,
     shaders: gpu::shaders,
-    flops: |s| (s[0] * s[1]) as f64,
-    bytes: |s| 4.0 * (s[0] * (s[1] + 2 * s[2])) as f64,
+    flops: |_, s| (s[0] * s[1]) as f64,
+    bytes: |_, s| 4.0 * (s[0] * (s[1] + 2 * s[2])) as f64,
     variants: |device| variants_of(device, &["f32", "u32"], gpu::families),
     shapes,
     fit,
@@ -124,7 +124,7 @@ fn operand(device: &Device, case: &Case) -> Result<(Tensor, Vec<f64>)> {
     let &[rows, columns, _] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
     let mut rng = rng::seeded(case.seed);
     let integers = rng::integers(&mut rng, rows * columns, 1 + columns as u32 / 3);
-    if split_variant(&case.variant).0 == "u32" {
+    if case.form() == "u32" {
         let wide = integers.iter().copied().map(f64::from).collect();
         return Ok((Tensor::from_u32(device, &[rows, columns], &integers)?, wide));
     }

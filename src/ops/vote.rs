@@ -20,8 +20,8 @@ pub static OP: Op = Op {
     dimensions: &["queries", "k", "classes"],
     tolerance: EXACT,
     shaders: gpu::shaders,
-    flops: |s| (s[0] * s[1]) as f64,
-    bytes: |s| 4.0 * (s[0] * (s[1] + 1)) as f64,
+    flops: |_, s| (s[0] * s[1]) as f64,
+    bytes: |_, s| 4.0 * (s[0] * (s[1] + 1)) as f64,
     variants: |device| variants_of(device, &["uniform", "weighted"], gpu::families),
     shapes,
     fit,
@@ -133,7 +133,7 @@ struct Votes {
 
 fn votes(device: &Device, case: &Case) -> Result<Votes> {
     let &[queries, k, classes] = case.shape.as_slice() else { return Err(wrong_case(&OP, case)) };
-    let weighted = split_variant(&case.variant).0 == "weighted";
+    let weighted = case.form() == "weighted";
     let mut rng = rng::seeded(case.seed);
     let labels = rng::integers(&mut rng, queries * k, classes as u32);
     let weights: Vec<f64> = match weighted {

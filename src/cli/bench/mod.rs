@@ -135,7 +135,7 @@ impl Bench {
                     }
                     let case = Case { variant, shape: shape.clone(), seed: 231 };
                     let timing = time_op(device, op, &case, patience)?;
-                    let (flops, bytes) = ((op.flops)(shape), (op.bytes)(shape));
+                    let [flops, bytes] = [op.flops, op.bytes].map(|of| of(case.form(), shape));
                     let (least, bound) = ceilings.least(flops, bytes);
                     let mut line = Line {
                         op: op.name.to_owned(),
@@ -306,7 +306,6 @@ const REASONS: &[(&str, &str, bool, &str)] = &[
     ("elementwise", "", false, "pages of a new result"),
     ("batchnorm", "", false, "several sweeps over the columns, counted as one"),
     ("layernorm", "", false, "several sweeps over the rows, counted as one"),
-    ("standardize", "", false, "counted for the rows that are asked for; without gather all rows are read"),
     ("softmax", "", true, "rows of a few numbers fill no vector"),
     ("softmax", "", false, "exponentials are many instructions and count as one"),
     ("cross_entropy", "", true, "rows of a few numbers fill no vector"),

@@ -17,8 +17,8 @@ pub static OP: Op = Op {
     dimensions: &["rows", "columns"],
     tolerance: BOUNDED,
     shaders: gpu::shaders,
-    flops: |s| 8.0 * (s[0] * s[1]) as f64,
-    bytes: |s| 8.0 * (s[0] * s[1]) as f64,
+    flops: |_, s| 8.0 * (s[0] * s[1]) as f64,
+    bytes: |form, s| if form.starts_with("backward") { 12.0 } else { 8.0 } * (s[0] * s[1]) as f64,
     variants: |device| variants_of(device, FORMS, gpu::families),
     shapes,
     fit: |_| {},
@@ -41,7 +41,7 @@ enum Form {
 }
 
 fn form(case: &Case) -> Result<Form> {
-    Ok(match split_variant(&case.variant).0 {
+    Ok(match case.form() {
         "train" => Form::Train,
         "test" => Form::Test,
         "backward_formula" => Form::Backward(Backward::Formula),

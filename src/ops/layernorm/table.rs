@@ -16,8 +16,8 @@ pub static OP: Op = Op {
     dimensions: &["rows", "columns"],
     tolerance: BOUNDED,
     shaders: gpu::shaders,
-    flops: |s| 8.0 * (s[0] * s[1]) as f64,
-    bytes: |s| 8.0 * (s[0] * s[1]) as f64,
+    flops: |_, s| 8.0 * (s[0] * s[1]) as f64,
+    bytes: |form, s| if form.starts_with("backward") { 12.0 } else { 8.0 } * (s[0] * s[1]) as f64,
     variants: |device| variants_of(device, &["forward", "backward"], gpu::families),
     shapes,
     fit: |_| {},
@@ -61,7 +61,7 @@ fn epsilon() -> f64 {
 }
 
 fn is_backward(case: &Case) -> Result<bool> {
-    match split_variant(&case.variant).0 {
+    match case.form() {
         "forward" => Ok(false),
         "backward" => Ok(true),
         _ => Err(wrong_case(&OP, case)),

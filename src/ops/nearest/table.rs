@@ -16,8 +16,11 @@ pub static OP: Op = Op {
     dimensions: &["queries", "rows", "features", "k"],
     tolerance: EXACT,
     shaders: Vec::new,
-    flops: |s| 2.0 * (s[0] * s[1] * s[2]) as f64,
-    bytes: |s| 4.0 * ((s[0] + s[1]) * s[2] + 3 * s[0] * s[3]) as f64,
+    flops: |_, s| 2.0 * (s[0] * s[1] * s[2]) as f64,
+    bytes: |form, s| {
+        let element = if form.ends_with("-u8") { 1 } else { 4 };
+        (element * (s[0] + s[1]) * s[2] + 12 * s[0] * s[3]) as f64
+    },
     variants: |_| {
         let names = METRICS.iter().map(|(name, _)| name);
         names.flat_map(|name| ["u8", "f32", "unit", "image"].map(|dtype| format!("{name}-{dtype}"))).collect()
