@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use rayon::prelude::*;
 
 use super::chunks::{CHUNK, vectorized};
+use super::turned::{Tile, rows_at_once};
 use crate::recycled;
 
 /// Accumulators of a loop. Two of the widest vectors hide an addition's latency, and a row of ten classes wastes little.
@@ -156,9 +157,11 @@ pub(super) fn largest(row: &[f32], larger: impl Fn(f32, f32) -> f32) -> f32 {
     fold(best, larger)
 }
 
-/// Rows that a task takes: enough to hide its start, and few enough to stay in a core's cache while they are read again.
+/// Rows that a task takes: enough to hide its start, and few enough to stay in a core's cache while they are read again. Of narrow rows it is a
+/// whole number of tiles.
 pub(super) fn rows_a_task(columns: usize) -> usize {
-    (CHUNK / columns.max(1)).max(1)
+    let once = rows_at_once(columns);
+    (CHUNK / columns.max(1) / once).max(1) * once
 }
 
 /// Each label as often as there are `groups`: a label for every row, where nets stand side by side.
@@ -169,19 +172,21 @@ pub(super) fn repeated(labels: &[u32], groups: usize) -> Cow<'_, [u32]> {
     }
 }
 
-/// The losses of rows and the gradients of all, by `row(scores, truth, gradient) -> loss`. The truth of a row is what follows in `truths`,
-/// a label or as many targets as there are columns.
+/// The losses of rows and the gradients of all: by `turned(scores, truths, [losses, gradient], tiles)` for the rows of a tile where rows are narrow, by
+/// `row(scores, truth, gradient) -> loss` for each where they are not. The truth of a row is what follows in `truths`, a label or as many targets
+/// as there are columns.
 pub(super) fn losses<T: Sync>(
     scores: &[f32],
     truths: &[T],
     columns: usize,
+    turned: impl Fn(&[f32], &[T], [&mut [f32]; 2], &mut [Tile; 2]) + Sync,
     row: impl Fn(&[f32], &[T], &mut [f32]) -> f32 + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
     let rows = scores.len() / columns;
     if rows == 0 {
         return (Vec::new(), Vec::new());
     }
-    let (of_row, task) = (truths.len() / rows, rows_a_task(columns));
+    let (of_row, task, once) = (truths.len() / rows, rows_a_task(columns), rows_at_once(columns));
     let mut losses = vec![0.0; rows];
     let mut gradient = recycled::numbers(scores.len());
     let outputs = losses.par_chunks_mut(task).zip(gradient.par_chunks_mut(task * columns));
@@ -190,10 +195,15 @@ pub(super) fn losses<T: Sync>(
         vectorized(
             #[inline(always)]
             || {
-                let outputs = losses.iter_mut().zip(gradient.chunks_exact_mut(columns));
-                let inputs = scores.chunks_exact(columns).zip(truths.chunks_exact(of_row));
-                for ((loss, gradient), (scores, truth)) in outputs.zip(inputs) {
-                    *loss = row(scores, truth, gradient);
+                let mut tiles = [(); 2].map(|()| Tile::new(columns));
+                let outputs = losses.chunks_mut(once).zip(gradient.chunks_mut(once * columns));
+                let inputs = scores.chunks(once * columns).zip(truths.chunks(once * of_row));
+                for ((losses, gradient), (scores, truths)) in outputs.zip(inputs) {
+                    if once > 1 {
+                        turned(scores, truths, [losses, gradient], &mut tiles);
+                    } else {
+                        losses[0] = row(scores, truths, gradient);
+                    }
                 }
             },
         );

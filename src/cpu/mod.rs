@@ -27,4 +27,5 @@ pub mod standardize;
 mod sweep;
 pub mod take;
 pub mod topk;
+mod turned;
 pub mod vote;

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::chunks::vectorized;
 use super::lanes::{LANES, larger, largest, rows_a_task, sum as sum_of};
+use super::turned::{ROWS, Tile, rows_at_once};
 use crate::order::Ordered;
 use crate::reference::reduce::Axis;
 use crate::tolerance::block;
@@ -16,6 +17,7 @@ pub fn sum(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
         return by_row(
             x,
             shape,
+            sum_turned,
             #[inline(always)]
             |row| sum_of(row, 0.0, |x| x),
         );
@@ -39,6 +41,14 @@ pub fn max(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
             x,
             shape,
             #[inline(always)]
+            |tile| {
+                tile.fold(
+                    f32::NEG_INFINITY,
+                    #[inline(always)]
+                    |max, x, _| larger(max, x),
+                )
+            },
+            #[inline(always)]
             |row| largest(row, larger),
         );
     }
@@ -58,7 +68,7 @@ pub fn max(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
 /// Where each line of at least one element has its first maximum; a NaN is the maximum, and the first one counts.
 pub fn argmax(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<u32> {
     if axis == Axis::Rows {
-        return by_row(x, shape, first_largest);
+        return by_row(x, shape, first_largest_turned, first_largest);
     }
     let Some(plan) = Plan::of(shape) else { return Vec::new() };
     let earlier_largest = |a: (f32, u32), b: (f32, u32)| {
@@ -73,7 +83,7 @@ pub fn argmax(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<u32> {
             let (mut best, mut at) = (vec![f32::NEG_INFINITY; wide], vec![0u32; wide]);
             for (line, number) in plan.lines(x, first, wide).zip(0..) {
                 for ((best, at), &x) in best.iter_mut().zip(&mut at).zip(line) {
-                    let above = x > *best || (x.is_nan() && !best.is_nan());
+                    let above = above(x, *best);
                     *best = if above { x } else { *best };
                     *at = if above { number } else { *at };
                 }
@@ -94,6 +104,16 @@ pub fn moments(x: &[f32], shape: [usize; 2], axis: Axis) -> (Vec<f32>, Vec<f32>)
         let each = by_row(
             x,
             shape,
+            #[inline(always)]
+            |tile| {
+                let mean = sum_turned(tile).map(|sum| sum / n);
+                let squares = tile.fold(
+                    0.0,
+                    #[inline(always)]
+                    |sum, x, k| sum + (x - mean[k]) * (x - mean[k]),
+                );
+                std::array::from_fn(|k| (mean[k], squares[k] / n))
+            },
             #[inline(always)]
             |row| {
                 let mean = sum_of(row, 0.0, |x| x) / n;
@@ -126,13 +146,25 @@ pub fn moments(x: &[f32], shape: [usize; 2], axis: Axis) -> (Vec<f32>, Vec<f32>)
     plan.pool(&parts).into_iter().unzip()
 }
 
+/// Σ x of the rows of a tile.
+#[inline(always)]
+fn sum_turned(tile: &Tile) -> [f32; ROWS] {
+    tile.fold(
+        0.0,
+        #[inline(always)]
+        |sum, x, _| sum + x,
+    )
+}
+
+/// Whether x takes the place of a maximum: it is larger, or the first NaN.
+#[inline(always)]
+fn above(x: f32, max: f32) -> bool {
+    x > max || (x.is_nan() && !max.is_nan())
+}
+
 /// Where a row has its first maximum.
 #[inline(always)]
 fn first_largest(row: &[f32]) -> u32 {
-    let above = |x: f32, best: f32| x > best || (x.is_nan() && !best.is_nan());
-    if row.len() < LANES {
-        return (1..row.len()).fold(0, |best, i| if above(row[i], row[best]) { i } else { best }) as u32;
-    }
     let max = largest(row, larger);
     let found = |x: f32| x == max || (x.is_nan() && max.is_nan());
     // Whole blocks without a branch for each element, then the one that has it.
@@ -146,20 +178,41 @@ fn first_largest(row: &[f32]) -> u32 {
     row[start..].iter().position(|&x| found(x)).map_or(0, |i| (start + i) as u32)
 }
 
-/// f of each row.
+/// [`first_largest`] of the rows of a tile.
+#[inline(always)]
+fn first_largest_turned(tile: &Tile) -> [u32; ROWS] {
+    let (mut max, mut at) = ([f32::NEG_INFINITY; ROWS], [0; ROWS]);
+    for (number, column) in (0..).zip(tile.columns()) {
+        for k in 0..ROWS {
+            let above = above(column[k], max[k]);
+            max[k] = if above { column[k] } else { max[k] };
+            at[k] = if above { number } else { at[k] };
+        }
+    }
+    at
+}
+
+/// What `turned` makes of the rows of a tile where rows are narrow, `row` of each where they are not.
 fn by_row<T: Clone + Default + Send>(
     x: &[f32],
     [rows, columns]: [usize; 2],
-    f: impl Fn(&[f32]) -> T + Sync,
+    turned: impl Fn(&Tile) -> [T; ROWS] + Sync,
+    row: impl Fn(&[f32]) -> T + Sync,
 ) -> Vec<T> {
     let mut out = vec![T::default(); rows];
-    let task = rows_a_task(columns);
+    let (task, once) = (rows_a_task(columns), rows_at_once(columns));
     out.par_chunks_mut(task).enumerate().for_each(|(i, out)| {
         vectorized(
             #[inline(always)]
             || {
-                for (out, row) in out.iter_mut().zip(i * task..) {
-                    *out = f(&x[row * columns..][..columns]);
+                let mut tile = Tile::new(columns);
+                for (out, first) in out.chunks_mut(once).zip((i * task..).step_by(once)) {
+                    let x = &x[first * columns..][..out.len() * columns];
+                    if once > 1 {
+                        out.iter_mut().zip(turned(tile.turn(x))).for_each(|(out, of_row)| *out = of_row);
+                    } else {
+                        out[0] = row(x);
+                    }
                 }
             },
         );

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::chunks::vectorized;
 use super::lanes::{LANES, add, dot, fold, largest, rewrite, rows_a_task};
 use super::math;
+use super::turned::{Lanes, ROWS, Tile, rows_at_once};
 use crate::recycled;
 
 /// Writes e^(s − max s) of a row to `out`; returns the maximum and the sum.
@@ -32,12 +33,41 @@ pub(super) fn exponentials(scores: &[f32], out: &mut [f32]) -> [f32; 2] {
     [max, fold(sums, |a, b| a + b)]
 }
 
+/// [`exponentials`] of the rows of a tile, in its place.
+#[inline(always)]
+pub(super) fn exponentials_turned(scores: &mut Tile) -> [Lanes; 2] {
+    let max = scores.fold(
+        f32::NEG_INFINITY,
+        #[inline(always)]
+        |a, b, _| if b > a { b } else { a },
+    );
+    scores.update(
+        #[inline(always)]
+        |score, k| math::exp_below_0(score - max[k]),
+    );
+    let sum = scores.fold(
+        0.0,
+        #[inline(always)]
+        |sum, e, _| sum + e,
+    );
+    [max, sum]
+}
+
 /// e^(s − max s) / Σ e^(s − max s) of each row of `columns` scores.
 pub fn forward(scores: &[f32], columns: usize) -> Vec<f32> {
     by_row(
-        scores,
-        scores,
+        [scores, scores],
         columns,
+        #[inline(always)]
+        |scores, _, out, [tile, _]| {
+            let scores = tile.turn(scores);
+            let scale = exponentials_turned(scores)[1].map(|sum| 1.0 / sum);
+            scores.update(
+                #[inline(always)]
+                |e, k| e * scale[k],
+            );
+            scores.write(out);
+        },
         #[inline(always)]
         |scores, _, out| {
             let scale = 1.0 / exponentials(scores, out)[1];
@@ -55,9 +85,24 @@ pub fn forward(scores: &[f32], columns: usize) -> Vec<f32> {
 pub fn backward(dout: &[f32], probabilities: &[f32], columns: usize) -> Vec<f32> {
     assert_eq!(dout.len(), probabilities.len(), "the gradient of each probability");
     by_row(
-        dout,
-        probabilities,
+        [dout, probabilities],
         columns,
+        #[inline(always)]
+        |dout, probabilities, out, [tile, other]| {
+            let (dout, probabilities) = (tile.turn(dout), other.turn(probabilities));
+            let mut dot = [0.0; ROWS];
+            for (dout, p) in dout.columns().iter().zip(probabilities.columns()) {
+                for k in 0..ROWS {
+                    dot[k] = dout[k].mul_add(p[k], dot[k]);
+                }
+            }
+            for (dout, p) in dout.columns().iter().zip(probabilities.columns_mut()) {
+                for k in 0..ROWS {
+                    p[k] *= dout[k] - dot[k];
+                }
+            }
+            probabilities.write(out);
+        },
         #[inline(always)]
         |dout, probabilities, out| {
             let dot = dot(dout, probabilities);
@@ -68,18 +113,25 @@ pub fn backward(dout: &[f32], probabilities: &[f32], columns: usize) -> Vec<f32>
     )
 }
 
-/// `row(x, y, out)` for each row of `columns`.
-fn by_row(x: &[f32], y: &[f32], columns: usize, row: impl Fn(&[f32], &[f32], &mut [f32]) + Sync) -> Vec<f32> {
+/// `work(x, y, out)` for all rows of `columns`: `turned` for the rows of a tile where rows are narrow, `row` for each where they are not.
+fn by_row(
+    [x, y]: [&[f32]; 2],
+    columns: usize,
+    turned: impl Fn(&[f32], &[f32], &mut [f32], &mut [Tile; 2]) + Sync,
+    row: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+) -> Vec<f32> {
     let mut out = recycled::numbers(x.len());
-    let (columns, task) = (columns.max(1), rows_a_task(columns) * columns.max(1));
+    let columns = columns.max(1);
+    let (task, once) = (rows_a_task(columns) * columns, rows_at_once(columns));
     let chunks = out.par_chunks_mut(task).zip(x.par_chunks(task)).zip(y.par_chunks(task));
     chunks.for_each(|((out, x), y)| {
         vectorized(
             #[inline(always)]
             || {
-                let rows = out.chunks_exact_mut(columns).zip(x.chunks_exact(columns));
-                for ((out, x), y) in rows.zip(y.chunks_exact(columns)) {
-                    row(x, y, out);
+                let mut tiles = [(); 2].map(|()| Tile::new(columns));
+                let inputs = x.chunks(once * columns).zip(y.chunks(once * columns));
+                for (out, (x, y)) in out.chunks_mut(once * columns).zip(inputs) {
+                    if once > 1 { turned(x, y, out, &mut tiles) } else { row(x, y, out) }
                 }
             },
         );
