@@ -269,19 +269,26 @@ pub(super) fn moments(x: &[f32], [rows, columns]: [usize; 2]) -> [Vec<f32>; 2] {
             (n, mean, squares)
         },
     );
+    let parts: Vec<_> = parts.iter().map(|(n, means, squares)| (*n, &means[..], &squares[..])).collect();
+    pool(&parts, columns)
+}
+
+/// Mean and biased variance of each column of matrices one above the other: of each its rows, and for each column its mean and Σ (x − mean)².
+pub(super) fn pool(parts: &[(f32, &[f32], &[f32])], columns: usize) -> [Vec<f32>; 2] {
+    let rows = parts.iter().map(|(n, ..)| n).sum::<f32>().max(1.0);
     let [mut mean, mut variance] = [(); 2].map(|()| vec![0.0; columns]);
-    for (n, means, _) in &parts {
-        let weight = n / rows as f32;
-        mean.iter_mut().zip(means).for_each(|(mean, part)| *mean += weight * part);
+    for (n, means, _) in parts {
+        let weight = n / rows;
+        mean.iter_mut().zip(*means).for_each(|(mean, part)| *mean += weight * part);
     }
-    for (n, means, squares) in &parts {
-        let parts = means.iter().zip(squares);
+    for (n, means, squares) in parts {
+        let parts = means.iter().zip(*squares);
         for ((variance, &mean), (part, squares)) in variance.iter_mut().zip(&mean).zip(parts) {
             let apart = part - mean;
             *variance += squares + n * apart * apart;
         }
     }
-    variance.iter_mut().for_each(|variance| *variance /= rows.max(1) as f32);
+    variance.iter_mut().for_each(|variance| *variance /= rows);
     [mean, variance]
 }
 

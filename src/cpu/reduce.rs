@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::chunks::vectorized;
+use super::columns;
 use super::lanes::{LANES, larger, largest, rows_a_task, sum as sum_of};
 use super::turned::{ROWS, Tile, rows_at_once};
 use crate::order::Ordered;
@@ -122,29 +123,28 @@ pub fn moments(x: &[f32], shape: [usize; 2], axis: Axis) -> (Vec<f32>, Vec<f32>)
         );
         return each.into_iter().unzip();
     }
-    let Some(plan) = Plan::of(shape) else { return (Vec::new(), Vec::new()) };
-    // The mean of a chunk, and the sum of squares around it while the chunk is in cache.
-    let parts = plan.parts(
-        x,
-        #[inline(always)]
-        |_, x, first, out: &mut [(f32, f32)]| {
-            let width = out.len();
-            let sums = plan.sums(x, first, &vec![0.0; plan.fold * width], |x, _| x);
-            let mut means = vec![0.0; width];
-            plan.gather(&sums, &mut means, |sum, other| sum + other);
-            let n = (x.len() / plan.columns) as f32;
-            means.iter_mut().for_each(|mean| *mean /= n);
-            let shifts = means.repeat(plan.fold);
-            let squares = plan.sums(x, first, &shifts, |x, mean| (x - mean) * (x - mean));
-            let mut spread = vec![0.0; width];
-            plan.gather(&squares, &mut spread, |sum, other| sum + other);
-            for (out, both) in out.iter_mut().zip(means.into_iter().zip(spread)) {
-                *out = both;
-            }
-        },
-    );
-    plan.pool(&parts).into_iter().unzip()
+    let [rows, columns] = shape;
+    let [mean, variance] = if columns >= SIDE || rows < SIDE * SIDE / 2 {
+        columns::moments(x, shape)
+    } else {
+        // Of narrow rows as many side by side, and those that are left.
+        let lines = rows / SIDE;
+        let (whole, rest) = x.split_at(lines * SIDE * columns);
+        let [means, mut squares] = columns::moments(whole, [lines, SIDE * columns]);
+        squares.iter_mut().for_each(|variance| *variance *= lines as f32);
+        let [rest_means, mut rest_squares] = columns::moments(rest, [rows % SIDE, columns]);
+        rest_squares.iter_mut().for_each(|variance| *variance *= (rows % SIDE) as f32);
+        let sides = means.chunks_exact(columns).zip(squares.chunks_exact(columns));
+        let mut parts: Vec<_> = sides.map(|(means, squares)| (lines as f32, means, squares)).collect();
+        parts.push(((rows % SIDE) as f32, &rest_means, &rest_squares));
+        columns::pool(&parts, columns)
+    };
+    (mean, variance)
 }
+
+/// Rows side by side of which moments are taken where they are narrower than that: whole vectors. Their 33 parts make the chain of a column's
+/// sum longer, which is within what a sum is allowed from half as many lines on.
+const SIDE: usize = 32;
 
 /// Σ x of the rows of a tile.
 #[inline(always)]
@@ -334,27 +334,5 @@ impl Plan {
         });
         parts.truncate(self.columns);
         parts
-    }
-
-    /// Mean and variance from those of the chunks: μ = Σ n μ꜀ / N and Σ (S꜀ + n (μ꜀ − μ)²) / N (Chan, Golub & LeVeque 1983).
-    fn pool(&self, parts: &[(f32, f32)]) -> Vec<(f32, f32)> {
-        let total = self.rows as f32;
-        let count = |chunk: usize| self.chunk.min(self.rows - chunk * self.chunk) as f32;
-        let mut out = vec![(0.0, 0.0); self.columns];
-        out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
-            let chunks = || parts.chunks_exact(self.columns).map(|part| &part[block * BLOCK..]).enumerate();
-            for (chunk, part) in chunks() {
-                let weight = count(chunk) / total;
-                out.iter_mut().zip(part).for_each(|(out, part)| out.0 += weight * part.0);
-            }
-            for (chunk, part) in chunks() {
-                for (out, part) in out.iter_mut().zip(part) {
-                    let apart = part.0 - out.0;
-                    out.1 += part.1 + count(chunk) * apart * apart;
-                }
-            }
-            out.iter_mut().for_each(|out| out.1 /= total);
-        });
-        out
     }
 }
