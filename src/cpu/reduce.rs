@@ -24,6 +24,16 @@ pub fn sum(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
         );
     }
     let Some(plan) = Plan::of(shape) else { return vec![0.0; shape[1]] };
+    if plan.fold == 1 {
+        let [sums] = columns::sums(
+            [x],
+            [],
+            shape,
+            #[inline(always)]
+            |[x], []| [x],
+        );
+        return sums;
+    }
     let sums = plan.parts(
         x,
         #[inline(always)]
