@@ -224,6 +224,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_shape_that_fits_is_taken_as_it_is() {
+        for op in OPS {
+            let fitted = |shape: &[usize]| {
+                let mut fitted = shape.to_vec();
+                (op.fit)(&mut fitted);
+                fitted
+            };
+            for shape in op.timed {
+                assert_eq!(fitted(shape), *shape, "{}", op.name);
+            }
+            for shape in (op.shapes)(Effort::Full) {
+                let once = fitted(&shape);
+                assert_eq!(fitted(&once), once, "{} {shape:?}", op.name);
+            }
+        }
+    }
+
+    #[test]
     fn forms_of_an_operation_move_bytes_of_their_own() {
         let bytes = |name, form, shape: &[usize]| (find(name).expect("an operation").bytes)(form, shape);
         for (form, arrays) in [("sgd", 3.0), ("nesterov_grouped", 5.0), ("adamw", 7.0)] {

@@ -115,7 +115,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
 
 fn fit(shape: &mut [usize]) {
     shape[1] = shape[1].max(1);
-    shape[2] = 1 + shape[2] % shape[1];
+    shape[2] = 1 + (shape[2].max(1) - 1) % shape[1];
 }
 
 /// A seeded matrix on a device with its 64-bit values. It has few distinct values: most comparisons are ties, which is

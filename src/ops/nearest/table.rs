@@ -63,7 +63,7 @@ fn shapes(effort: Effort) -> Vec<Vec<usize>> {
 fn fit(shape: &mut [usize]) {
     shape[1] = shape[1].max(1);
     shape[2] = shape[2].max(1);
-    shape[3] = 1 + shape[3] % shape[1];
+    shape[3] = 1 + (shape[3].max(1) - 1) % shape[1];
 }
 
 /// Seeded queries and training rows, and how to search them.
