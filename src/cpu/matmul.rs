@@ -110,27 +110,21 @@ fn matmul_by((arch, early_zen): (Arch, bool), a: &[f32], b: &[f32], c: &mut [f32
     }
     let start = Start(c.as_mut_ptr());
     let threads = rayon::current_num_threads().div_ceil(batch);
+    let work = m * n * k;
+    let serial = work < SERIAL_BELOW;
+    let a = Lines { values: a, lines: m, steps: k, across: shape.a_transposed, row: of_a.row };
+    let b = Lines { values: b, lines: n, steps: k, across: !shape.b_transposed, row: of_b.row };
+    let first = Product { arch, a, b, c: (start, of_c.row), block: product_block(k, 1) };
+    let form = arch.dispatch(FormOf { rows: m, columns: n, steps: k, across: a.across, early_zen });
+    let tile = first.tile(form, if serial { 1 } else { threads });
     let product = |i: usize| {
-        let a = Lines {
-            values: &a[i * of_a.batch..],
-            lines: m,
-            steps: k,
-            across: shape.a_transposed,
-            row: of_a.row,
-        };
-        let b = Lines {
-            values: &b[i * of_b.batch..],
-            lines: n,
-            steps: k,
-            across: !shape.b_transposed,
-            row: of_b.row,
-        };
+        let a = Lines { values: &a.values[i * of_a.batch..], ..a };
+        let b = Lines { values: &b.values[i * of_b.batch..], ..b };
         // SAFETY: `c` holds batch·m·n values; product `i` begins there.
         let c = (Start(unsafe { start.get().add(i * of_c.batch) }), of_c.row);
         // SAFETY: `c` is borrowed mutably, its products share no elements, and the lengths are as asserted.
-        unsafe { Product { arch, early_zen, a, b, c, block: product_block(k, 1), threads }.run() };
+        unsafe { Product { a, b, c, ..first }.run(form.0, tile, serial) };
     };
-    let work = m * n * k;
     if batch > 1 && work * batch >= SERIAL_BELOW {
         (0..batch).into_par_iter().with_min_len(SERIAL_BELOW / 2 / work).for_each(product);
     } else {
@@ -168,16 +162,12 @@ unsafe impl Sync for Start {}
 /// One product of the batch.
 struct Product<'a> {
     arch: Arch,
-    /// Whether the machine is one of [`early_zen`].
-    early_zen: bool,
     a: Lines<'a>,
     b: Lines<'a>,
     /// C's first element, and the distance of its rows.
     c: (Start, usize),
     /// Steps of a block of k.
     block: usize,
-    /// Threads that it has for itself.
-    threads: usize,
 }
 
 impl Product<'_> {
@@ -217,22 +207,12 @@ impl Product<'_> {
         .unwrap_or(most)
     }
 
-    /// Computes C.
+    /// Computes C, cut into tiles of `height` × `width`.
     ///
     /// # Safety
     /// `c` must lead to as many rows and columns as there are lines of A and B, which are nobody else's.
-    unsafe fn run(&self) {
-        let [m, n, k] = [self.a.lines, self.b.lines, self.b.steps];
-        let arch = self.arch;
-        let serial = m * n * k < SERIAL_BELOW;
-        let form = arch.dispatch(FormOf {
-            rows: m,
-            columns: n,
-            steps: k,
-            across: self.a.across,
-            early_zen: self.early_zen,
-        });
-        let [height, width] = self.tile(form, if serial { 1 } else { self.threads });
+    unsafe fn run(&self, form: Form, [height, width]: [usize; 2], serial: bool) {
+        let ([m, n], arch) = ([self.a.lines, self.b.lines], self.arch);
         let [down, across] = [m.div_ceil(height), n.div_ceil(width)];
 
         let tile = |i: usize| {
@@ -242,7 +222,7 @@ impl Product<'_> {
                 arch.dispatch(Tile {
                     a: self.a,
                     b: self.b,
-                    form: form.0,
+                    form,
                     block: self.block,
                     // SAFETY: the tile starts inside of C, as promised.
                     c: (unsafe { c.get().add(row * c_step + column) }, *c_step),
