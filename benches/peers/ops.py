@@ -27,6 +27,8 @@ HERE = pathlib.Path(__file__).resolve()
 # (our operation, form, shape, as shown); products are m × n × k.
 WORK = [("matmul", "nn", f"1,{m},{n},{k}", f"{m} × {n} × {k}") for m, n, k in (
     (512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (256, 512, 3072), (500, 5000, 3072))]
+WORK += [("matmul", "nn", "1000,8,16,8", "1000 of 8 × 16 × 8")]
+WORK += [("softmax", form, "50000,10", "50000 × 10") for form in ("forward", "backward")]
 WORK += [(op, form, "4096,1024", "4096 × 1024") for op, form in (
     ("softmax", "forward"), ("softmax", "backward"), ("batchnorm", "train"), ("batchnorm", "backward_formula"))]
 WORK += [("optimizer", "adam", str(4096 * 1024), "4096 × 1024")]
@@ -43,8 +45,8 @@ EPSILON, BETA1, BETA2, RATE = 1e-5, 0.9, 0.999, 1e-3
 op, form = name.split("/")
 
 if op == "matmul":
-    _, m, n, k = shape
-    inputs = [draw(m, k), draw(k, n)]
+    *batch, m, n, k = shape if shape[0] > 1 else shape[1:]
+    inputs = [draw(*batch, m, k), draw(*batch, k, n)]
 elif op == "softmax":
     inputs = [draw(*shape)]
     if form == "backward":
@@ -190,7 +192,7 @@ def measure(arguments):
     for op, form, shape, shown in WORK:
         if arguments.only not in f"{op} {form} {shown}":
             continue
-        seconds = {who: [] for who in ["ours", *peers] if who != "faer" or op == "matmul"}
+        seconds = {who: [] for who in ["ours", *peers] if who != "faer" or shape.startswith("1,")}
         shares = []
         for _ in range(arguments.rounds):
             for who in seconds:
