@@ -1,6 +1,6 @@
-//! Reductions on the CPU. Along rows, a row has an accumulator for every lane. Along columns, a task takes a block of columns over a
-//! fixed chunk of rows and sweeps them in order, with an accumulator for each column; the chunks are combined in order. Neither depends
-//! on the number of threads.
+//! Reductions on the CPU. Along rows, a row has an accumulator for every lane, or is a lane where rows are narrow. Along columns, wide sums and
+//! moments are those of `columns.rs`; else a task takes a block of columns over a fixed chunk of rows and sweeps them in order, with an accumulator for
+//! each column, and the chunks are combined in order. Nothing depends on the number of threads.
 
 use rayon::prelude::*;
 
