@@ -38,7 +38,7 @@ pub fn sum(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
         x,
         #[inline(always)]
         |_, x, first, out: &mut [f32]| {
-            let sums = plan.sums(x, first, &vec![0.0; plan.fold * out.len()], |x, _| x);
+            let sums = plan.sums(x, first, plan.fold * out.len());
             plan.gather(&sums, out, |sum, other| sum + other);
         },
     );
@@ -68,8 +68,7 @@ pub fn max(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<f32> {
         x,
         #[inline(always)]
         |_, x, first, out: &mut [f32]| {
-            let shifts = vec![0.0; plan.fold * out.len()];
-            let maxima = plan.sweep(x, first, &shifts, f32::NEG_INFINITY, |max, x, _| larger(max, x));
+            let maxima = plan.sweep(x, first, plan.fold * out.len(), f32::NEG_INFINITY, larger);
             plan.gather(&maxima, out, larger);
         },
     );
@@ -108,7 +107,7 @@ pub fn argmax(x: &[f32], shape: [usize; 2], axis: Axis) -> Vec<u32> {
     plan.combine(best, earlier_largest).into_iter().map(|(_, at)| at).collect()
 }
 
-/// The mean and the biased variance of each line of at least one element, in two passes.
+/// The mean and the biased variance of each line of at least one element: of rows in two passes, of columns in one.
 pub fn moments(x: &[f32], shape: [usize; 2], axis: Axis) -> (Vec<f32>, Vec<f32>) {
     if axis == Axis::Rows {
         let n = shape[1] as f32;
@@ -286,32 +285,32 @@ impl Plan {
         lines.map(move |line| &line[first..(first + wide).min(line.len())])
     }
 
-    /// f(accumulator, x, shift) over the lines of a chunk, in order.
+    /// f(accumulator, x) over the lines of a chunk, in order.
     #[inline(always)]
     fn sweep(
         &self,
         x: &[f32],
         first: usize,
-        shifts: &[f32],
+        wide: usize,
         start: f32,
-        f: impl Fn(f32, f32, f32) -> f32,
+        f: impl Fn(f32, f32) -> f32,
     ) -> Vec<f32> {
-        let mut accumulators = vec![start; shifts.len()];
-        for line in self.lines(x, first, shifts.len()) {
-            for ((accumulator, &x), &shift) in accumulators.iter_mut().zip(line).zip(shifts) {
-                *accumulator = f(*accumulator, x, shift);
+        let mut accumulators = vec![start; wide];
+        for line in self.lines(x, first, wide) {
+            for (accumulator, &x) in accumulators.iter_mut().zip(line) {
+                *accumulator = f(*accumulator, x);
             }
         }
         accumulators
     }
 
-    /// Σ f(x, shift) over the lines of a chunk, in blocks whose error is within what a sum is allowed.
+    /// Σ x over the lines of a chunk, in blocks whose error is within what a sum is allowed.
     #[inline(always)]
-    fn sums(&self, x: &[f32], first: usize, shifts: &[f32], f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
+    fn sums(&self, x: &[f32], first: usize, wide: usize) -> Vec<f32> {
         let line = self.fold * self.columns;
-        let mut totals = vec![0.0; shifts.len()];
+        let mut totals = vec![0.0; wide];
         for part in x.chunks(line * block(x.len().div_ceil(line), 1)) {
-            let sums = self.sweep(part, first, shifts, 0.0, |sum, x, shift| sum + f(x, shift));
+            let sums = self.sweep(part, first, wide, 0.0, |sum, x| sum + x);
             totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
         }
         totals

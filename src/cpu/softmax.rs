@@ -113,7 +113,7 @@ pub fn backward(dout: &[f32], probabilities: &[f32], columns: usize) -> Vec<f32>
     )
 }
 
-/// `work(x, y, out)` for all rows of `columns`: `turned` for the rows of a tile where rows are narrow, `row` for each where they are not.
+/// `turned(x, y, out, tiles)` for the rows of each tile where rows of `columns` are narrow, `row(x, y, out)` for each where they are not.
 fn by_row(
     [x, y]: [&[f32]; 2],
     columns: usize,

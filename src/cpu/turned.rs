@@ -83,3 +83,25 @@ impl Tile {
 pub(super) fn rows_at_once(columns: usize) -> usize {
     if columns <= NARROW { ROWS } else { 1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_were_and_what_a_tile_lacks_is_0() {
+        for columns in [1, 10, NARROW] {
+            let mut tile = Tile::new(columns);
+            for count in [ROWS, 1, 5] {
+                let rows: Vec<f32> = (1..=count * columns).map(|x| x as f32).collect();
+                for (c, column) in tile.turn(&rows).columns().iter().enumerate() {
+                    let want = |r: usize| if r < count { rows[r * columns + c] } else { 0.0 };
+                    assert_eq!(*column, std::array::from_fn(want), "{count} × {columns}");
+                }
+                let mut back = vec![f32::NAN; rows.len()];
+                tile.write(&mut back);
+                assert_eq!(back, rows);
+            }
+        }
+    }
+}
