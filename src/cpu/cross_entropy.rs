@@ -36,11 +36,7 @@ pub fn losses(
                 of_label[r] = (tile.columns()[label][r] * inverse - 1.0) * scale;
                 *of_row = loss(total[r], scores[label], max[r], label);
             }
-            tile.update(
-                #[inline(always)]
-                |e, k| e * factor[k],
-            );
-            tile.write(gradient);
+            tile.write(gradient, |e, r| e * factor[r]);
             for ((gradient, of_label), &label) in gradient.chunks_exact_mut(classes).zip(of_label).zip(labels)
             {
                 gradient[label as usize] = of_label;

@@ -26,7 +26,7 @@ pub fn losses(
         |scores, labels, [losses, gradient], [tile, _]| {
             let scale_of = |label| scale * weight_of(label);
             let [sums, violations] = margins_turned(tile.turn(scores), labels, delta, scale_of);
-            tile.write(gradient);
+            tile.write(gradient, |x, _| x);
             let rows = gradient.chunks_exact_mut(classes).zip(losses).zip(labels);
             for (((gradient, loss), &label), (sum, violations)) in rows.zip(sums.into_iter().zip(violations))
             {

@@ -62,11 +62,7 @@ pub fn forward(scores: &[f32], columns: usize) -> Vec<f32> {
         |scores, _, out, [tile, _]| {
             let scores = tile.turn(scores);
             let scale = exponentials_turned(scores)[1].map(|sum| 1.0 / sum);
-            scores.update(
-                #[inline(always)]
-                |e, k| e * scale[k],
-            );
-            scores.write(out);
+            scores.write(out, |e, r| e * scale[r]);
         },
         #[inline(always)]
         |scores, _, out| {
@@ -101,7 +97,7 @@ pub fn backward(dout: &[f32], probabilities: &[f32], columns: usize) -> Vec<f32>
                     p[k] *= dout[k] - dot[k];
                 }
             }
-            probabilities.write(out);
+            probabilities.write(out, |x, _| x);
         },
         #[inline(always)]
         |dout, probabilities, out| {

@@ -25,7 +25,7 @@ pub fn losses(outputs: &[f32], targets: &[f32], columns: usize) -> (Vec<f32>, Ve
                     outputs[k] = difference * scale;
                 }
             }
-            outputs.write(gradient);
+            outputs.write(gradient, |x, _| x);
             losses.iter_mut().zip(sums).for_each(|(loss, sum)| *loss = sum);
         },
         #[inline(always)]

@@ -34,12 +34,15 @@ impl Tile {
         self
     }
 
-    /// Writes the rows.
+    /// Writes f(x, number of the row) for every number x of the rows.
+    ///
+    /// What is one instruction belongs here: with a body as short as that, [`Tile::update`] is compiled as a loop across the columns, with
+    /// gathering and scattering instructions.
     #[inline(never)]
-    pub(super) fn write(&self, rows: &mut [f32]) {
+    pub(super) fn write(&self, rows: &mut [f32], f: impl Fn(f32, usize) -> f32) {
         for (r, row) in rows.chunks_exact_mut(self.columns).enumerate() {
             for (x, column) in row.iter_mut().zip(self.columns()) {
-                *x = column[r];
+                *x = f(column[r], r);
             }
         }
     }
@@ -99,8 +102,12 @@ mod tests {
                     assert_eq!(*column, std::array::from_fn(want), "{count} × {columns}");
                 }
                 let mut back = vec![f32::NAN; rows.len()];
-                tile.write(&mut back);
+                tile.write(&mut back, |x, _| x);
                 assert_eq!(back, rows);
+                tile.write(&mut back, |x, r| x * r as f32);
+                for (i, (back, x)) in back.iter().zip(rows).enumerate() {
+                    assert_eq!(*back, x * (i / columns) as f32, "{count} × {columns}");
+                }
             }
         }
     }
