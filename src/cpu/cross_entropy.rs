@@ -1,6 +1,7 @@
 //! The softmax classifier's loss and gradient on the CPU, each row while it is in cache.
 
 use super::lanes;
+use super::math;
 use super::softmax::{exponentials, exponentials_turned};
 use super::turned::ROWS;
 
@@ -18,7 +19,7 @@ pub fn losses(
     let scale = 1.0 / labels.len() as f32;
     // Without weights a factor of 1, which changes no bit.
     let weight_of = |label: usize| weights.map_or(1.0, |weights| weights[label]);
-    let loss = |total: f32, score: f32, max: f32, label| (total.ln() - (score - max)) * weight_of(label);
+    let loss = |log_total: f32, score: f32, max: f32, label| (log_total - (score - max)) * weight_of(label);
     lanes::losses(
         scores,
         &lanes::repeated(labels, groups),
@@ -27,14 +28,19 @@ pub fn losses(
         |scores, labels, [losses, gradient], [tile, _]| {
             let tile = tile.turn(scores);
             let [max, total] = exponentials_turned(tile);
+            let [mut log_total, mut inverse] = [[0.0; ROWS]; 2];
+            for k in 0..ROWS {
+                log_total[k] = math::ln(total[k]);
+                inverse[k] = 1.0 / total[k];
+            }
             let [mut factor, mut of_label] = [[0.0; ROWS]; 2];
             let rows = losses.iter_mut().zip(labels).zip(scores.chunks_exact(classes));
             for (r, ((of_row, &label), scores)) in rows.enumerate() {
                 let label = label as usize;
-                let (inverse, scale) = (1.0 / total[r], scale * weight_of(label));
-                factor[r] = inverse * scale;
-                of_label[r] = (tile.columns()[label][r] * inverse - 1.0) * scale;
-                *of_row = loss(total[r], scores[label], max[r], label);
+                let scale = scale * weight_of(label);
+                factor[r] = inverse[r] * scale;
+                of_label[r] = (tile.columns()[label][r] * inverse[r] - 1.0) * scale;
+                *of_row = loss(log_total[r], scores[label], max[r], label);
             }
             tile.write(gradient, |e, r| e * factor[r]);
             for ((gradient, of_label), &label) in gradient.chunks_exact_mut(classes).zip(of_label).zip(labels)
@@ -52,7 +58,7 @@ pub fn losses(
                 *e *= inverse * scale;
             }
             gradient[label] = of_label;
-            loss(total, scores[label], max, label)
+            loss(math::ln(total), scores[label], max, label)
         },
     )
 }

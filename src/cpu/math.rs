@@ -48,6 +48,34 @@ pub fn exp_below_0(x: f32) -> f32 {
     if x < -87.336_55 { 0.0 } else { p * power }
 }
 
+/// ln x within 2 ulp for any normal x above 0; x itself where it is infinite or NaN. Coefficients: Cephes, `logf.c`.
+#[inline(always)]
+#[expect(clippy::excessive_precision, reason = "coefficients as published")]
+pub fn ln(x: f32) -> f32 {
+    // x = m·2ⁿ with √½ ≤ m < √2.
+    let n = (x.to_bits() as i32).wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits() as i32) >> 23;
+    let r = f32::from_bits((x.to_bits() as i32).wrapping_sub(n << 23) as u32) - 1.0;
+    let n = n as f32;
+    let mut p = 7.0376836292e-2;
+    for c in [
+        -1.1514610310e-1,
+        1.1676998740e-1,
+        -1.2420140846e-1,
+        1.4249322787e-1,
+        -1.6668057665e-1,
+        2.0000714765e-1,
+        -2.4999993993e-1,
+        3.3333331174e-1,
+    ] {
+        p = r.mul_add(p, c);
+    }
+    let square = r * r;
+    // ln 2 in two parts, so that n times the greater is exact.
+    let rest = n.mul_add(-2.12194440e-4, p * r * square);
+    let ln = n.mul_add(0.693359375, square.mul_add(-0.5, rest) + r);
+    if x < f32::INFINITY { ln } else { x }
+}
+
 /// The logistic function 1 / (1 + e⁻ˣ), by e^(−|x|), which cannot overflow.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
@@ -105,6 +133,8 @@ mod tests {
             if x <= 0.0 {
                 assert!(ulps(exp_below_0(x), wide.exp()) <= 2.0, "exp_below_0({x}) = {}", exp_below_0(x));
             }
+            let above_0 = (x * 0.5).exp();
+            assert!(ulps(ln(above_0), f64::from(above_0).ln()) <= 2.0, "ln({above_0}) = {}", ln(above_0));
             assert!(ulps(tanh(x), wide.tanh()) <= 4.0, "tanh({x}) = {}", tanh(x));
             assert!(ulps(sigmoid(x), 1.0 / (1.0 + (-wide).exp())) <= 4.0, "sigmoid({x}) = {}", sigmoid(x));
         }
@@ -122,9 +152,11 @@ mod tests {
             [1.0, 1.0, 0.0, 0.0, 0.0]
         );
         assert_eq!((tanh(f32::INFINITY), tanh(-200.0), tanh(1e-30)), (1.0, -1.0, 1e-30));
+        assert_eq!((ln(1.0), ln(f32::INFINITY)), (0.0, f32::INFINITY));
         assert_eq!((sigmoid(f32::NEG_INFINITY), sigmoid(f32::INFINITY)), (0.0, 1.0));
         assert!(
             exp(f32::NAN).is_nan()
+                && ln(f32::NAN).is_nan()
                 && exp_below_0(f32::NAN).is_nan()
                 && tanh(f32::NAN).is_nan()
                 && sigmoid(f32::NAN).is_nan()
