@@ -1,16 +1,17 @@
 //! Random flips and shifts of images on the CPU, line by line: what is not flipped is copied whole.
 
 use super::chunks::{CHUNK, pieces};
+use crate::recycled;
 use crate::reference::augment::{Augment, Move};
 
 /// Images x [M, D] after their moves; 0 where nothing has moved to.
 pub fn augment(x: &[f32], augment: &Augment) -> Vec<f32> {
     let [_, height, width] = augment.image;
     let features = augment.image.iter().product::<usize>();
-    let mut out = vec![0.0; x.len()];
     if features == 0 {
-        return out;
+        return Vec::new();
     }
+    let mut out = recycled::numbers(x.len());
     let (words, augment) = (augment.key.words(), *augment);
     pieces(
         &mut out,
@@ -22,6 +23,9 @@ pub fn augment(x: &[f32], augment: &Augment) -> Vec<f32> {
             for (row, (out, x)) in (first..).zip(images) {
                 let Move { flip, down, right } = augment.decide(words, row as u32);
                 let (down, right) = (down as isize, right as isize);
+                if (down, right) != (0, 0) {
+                    out.fill(0.0);
+                }
                 // Columns of the output that have something, and where that begins.
                 let (to, from) = (right.max(0).unsigned_abs(), right.min(0).unsigned_abs());
                 let Some(count) = width.checked_sub(to + from) else { continue };

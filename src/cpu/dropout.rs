@@ -19,8 +19,8 @@ pub fn dropout(x: &[f32], dropout: &Dropout) -> Vec<f32> {
 
 /// [`dropout`] of nets side by side: rows of `columns` numbers belong to the nets in turn, which have a layer each, all of one key.
 pub fn dropout_grouped(x: &[f32], columns: usize, layers: &[Dropout]) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
-    let (Some(layer), false) = (layers.first(), x.is_empty()) else { return out };
+    let (Some(layer), false) = (layers.first(), x.is_empty()) else { return vec![0.0; x.len()] };
+    let mut out = recycled::numbers(x.len());
     let (nets, words) = (layers.len(), layer.key.words());
     pieces(
         &mut out,

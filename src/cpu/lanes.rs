@@ -187,7 +187,7 @@ pub(super) fn losses<T: Sync>(
         return (Vec::new(), Vec::new());
     }
     let (of_row, task, once) = (truths.len() / rows, rows_a_task(columns), rows_at_once(columns));
-    let mut losses = vec![0.0; rows];
+    let mut losses = recycled::numbers(rows);
     let mut gradient = recycled::numbers(scores.len());
     let outputs = losses.par_chunks_mut(task).zip(gradient.par_chunks_mut(task * columns));
     let inputs = scores.par_chunks(task * columns).zip(truths.par_chunks(task * of_row));

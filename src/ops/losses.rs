@@ -81,7 +81,8 @@ pub(super) fn of_labels(
         super::wrong_dtypes(op, &all, "real scores, integer labels, and real weights or none")
     };
     if let Storage::U32(values, _) = labels.storage()
-        && let Some(label) = values.iter().find(|&&label| label as usize >= classes)
+        && let Some(label) = values.iter().copied().max()
+        && label as usize >= classes
     {
         return refuse(format!("label {label} with {classes} classes"), "labels run from 0 to classes − 1");
     }
