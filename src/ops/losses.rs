@@ -81,8 +81,9 @@ pub(super) fn of_labels(
         super::wrong_dtypes(op, &all, "real scores, integer labels, and real weights or none")
     };
     if let Storage::U32(values, _) = labels.storage()
-        && let Some(label) = values.iter().copied().max()
-        && label as usize >= classes
+        // The greatest is found by vectors; one by one, the labels took a tenth of the time of the losses.
+        && values.iter().max().is_some_and(|&label| label as usize >= classes)
+        && let Some(label) = values.iter().find(|&&label| label as usize >= classes)
     {
         return refuse(format!("label {label} with {classes} classes"), "labels run from 0 to classes − 1");
     }
