@@ -82,7 +82,7 @@ pub(super) fn of_labels(
     };
     if let Storage::U32(values, _) = labels.storage()
         // The greatest is found by vectors; one by one, the labels took a twentieth of the time of ten classes.
-        && values.iter().max().is_some_and(|&label| label as usize >= classes)
+        && values.iter().copied().max().is_some_and(|label| label as usize >= classes)
         && let Some(label) = values.iter().find(|&&label| label as usize >= classes)
     {
         return refuse(format!("label {label} with {classes} classes"), "labels run from 0 to classes − 1");
