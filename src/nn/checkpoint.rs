@@ -70,11 +70,28 @@ struct Run {
     notes: serde_json::Value,
 }
 
-/// A tensor on its way into a file.
+/// A tensor as it lies in a file.
 struct Entry {
     name: String,
     shape: Vec<usize>,
-    values: Vec<f64>,
+    dtype: Dtype,
+    bytes: Vec<u8>,
+}
+
+impl Entry {
+    /// A matrix lies the other way round in a file, other tensors as they are. In 64 bit where `wide`: the reference computes so, and goes on from
+    /// nothing less.
+    fn new(name: String, shape: &[usize], values: &[f64], wide: bool) -> Self {
+        let [rows, columns] = *shape else {
+            return Self { shape: shape.to_vec(), ..Self::new(name, &[values.len(), 1], values, wide) };
+        };
+        let (dtype, bytes) = if wide {
+            (Dtype::F64, transposed([rows, columns], values, f64::to_le_bytes).into_flattened())
+        } else {
+            (Dtype::F32, transposed([rows, columns], values, |x| (x as f32).to_le_bytes()).into_flattened())
+        };
+        Self { name, shape: vec![columns, rows], dtype, bytes }
+    }
 }
 
 impl Model {
@@ -99,14 +116,10 @@ impl Model {
 
     fn entries(&self, prefix: &str) -> Result<Vec<Entry>> {
         let mut entries = net_entries(&self.net, prefix)?;
-        let features = self.columns.shift.len();
-        let wide = |values: &[f32]| values.iter().copied().map(f64::from).collect();
+        let wide = is_wide(&self.net);
         for (name, values) in [("shift", &self.columns.shift), ("scale", &self.columns.scale)] {
-            entries.push(Entry {
-                name: format!("{prefix}input.{name}"),
-                shape: vec![features],
-                values: wide(values),
-            });
+            let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
+            entries.push(Entry::new(format!("{prefix}input.{name}"), &[values.len()], &values, wide));
         }
         Ok(entries)
     }
@@ -123,13 +136,9 @@ impl Model {
             run,
         };
         let header = serde_json::to_string(&header).map_err(|error| unfit(&error))?;
-        // The reference computes in 64 bit, and goes on from nothing less.
-        let wide = matches!(self.net.device(), Device::Reference);
-        let bytes: Vec<Vec<u8>> = entries.iter().map(|entry| little_endian(&entry.values, wide)).collect();
-        let dtype = if wide { Dtype::F64 } else { Dtype::F32 };
-        let tensors = entries.iter().zip(&bytes).map(|(entry, bytes)| {
-            let view = TensorView::new(dtype, entry.shape.clone(), bytes).map_err(|error| unfit(&error))?;
-            Ok((entry.name.as_str(), view))
+        let tensors = entries.iter().map(|entry| {
+            let view = TensorView::new(entry.dtype, entry.shape.clone(), &entry.bytes);
+            Ok((entry.name.as_str(), view.map_err(|error| unfit(&error))?))
         });
         let tensors = tensors.collect::<Result<Vec<_>>>()?;
         let metadata = HashMap::from([(HEADER.to_owned(), header)]);
@@ -206,11 +215,12 @@ fn file_name(net: &Architecture, name: &str) -> String {
 
 /// The tensors of parameters, or of what belongs to each of them.
 fn parameter_entries(prefix: &str, net: &Architecture, parameters: &Parameters) -> Result<Vec<Entry>> {
-    let entry = |((name, shape), values): ((&str, &[usize]), Vec<f64>)| {
-        let (shape, values) = transposed(shape, values);
-        Entry { name: prefix.to_owned() + &file_name(net, name), shape, values }
+    let wide = matches!(parameters.device(), Device::Reference);
+    let all = parameters.flat().to_f64()?;
+    let entry = |((name, shape), place): ((&str, &[usize]), _)| {
+        Entry::new(prefix.to_owned() + &file_name(net, name), shape, &all[place], wide)
     };
-    Ok(parameters.shapes().zip(parameters.values()?).map(entry).collect())
+    Ok(parameters.shapes().zip(parameters.ranges()).map(entry).collect())
 }
 
 fn net_entries(net: &FullyConnectedNet, prefix: &str) -> Result<Vec<Entry>> {
@@ -221,29 +231,36 @@ fn net_entries(net: &FullyConnectedNet, prefix: &str) -> Result<Vec<Entry>> {
         let both = moments.to_f64()?;
         let (mean, variance) = both.split_at(both.len() / 2);
         for (name, values) in [("running_mean", mean), ("running_var", variance)] {
-            entries.push(Entry {
-                name: format!("{prefix}bn{}.{name}", i + 1),
-                shape: vec![values.len()],
-                values: values.to_vec(),
-            });
+            let name = format!("{prefix}bn{}.{name}", i + 1);
+            entries.push(Entry::new(name, &[values.len()], values, is_wide(net)));
         }
     }
     Ok(entries)
 }
 
-/// A matrix the other way round; other tensors as they are.
-fn transposed(shape: &[usize], values: Vec<f64>) -> (Vec<usize>, Vec<f64>) {
-    let &[rows, columns] = shape else { return (shape.to_vec(), values) };
-    let turned = (0..columns).flat_map(|column| (0..rows).map(move |row| row * columns + column));
-    (vec![columns, rows], turned.map(|i| values[i]).collect())
+/// Whether files hold its numbers in 64 bit.
+fn is_wide(net: &FullyConnectedNet) -> bool {
+    matches!(net.device(), Device::Reference)
 }
 
-fn little_endian(values: &[f64], wide: bool) -> Vec<u8> {
-    if wide {
-        values.iter().flat_map(|value| value.to_le_bytes()).collect()
-    } else {
-        values.iter().flat_map(|&value| (value as f32).to_le_bytes()).collect()
+/// f of each number of a matrix, the other way round.
+fn transposed<T: Copy + Default>(
+    [rows, columns]: [usize; 2],
+    values: &[f64],
+    f: impl Fn(f64) -> T,
+) -> Vec<T> {
+    /// Rows at once: those of a column fill a cache line.
+    const ROWS: usize = 16;
+    let mut turned = vec![T::default(); values.len()];
+    for first in (0..rows).step_by(ROWS) {
+        for column in 0..columns {
+            let turned = &mut turned[column * rows..][first..rows.min(first + ROWS)];
+            for (turned, row) in turned.iter_mut().zip(first..) {
+                *turned = f(values[row * columns + column]);
+            }
+        }
     }
+    turned
 }
 
 /// A parsed file. Nothing in it is believed: every tensor is compared with what the architecture asks for.
@@ -307,7 +324,11 @@ impl<'a> File<'a> {
         let values = |(name, shape): (String, Vec<usize>)| {
             let turned: Vec<usize> = shape.iter().rev().copied().collect();
             let values = self.values(&(prefix.to_owned() + &file_name(net, &name)), &turned)?;
-            Ok((name, shape, transposed(&turned, values).1))
+            let values = match turned[..] {
+                [rows, columns] => transposed([rows, columns], &values, |x| x),
+                _ => values,
+            };
+            Ok((name, shape, values))
         };
         all.into_iter().map(values).collect()
     }

@@ -183,6 +183,11 @@ impl Parameters {
         self.places.iter().map(|place| (place.name.as_str(), place.shape.as_slice()))
     }
 
+    /// Where the numbers of each tensor are in [`Self::flat`], in order.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        self.places.iter().map(Place::range)
+    }
+
     /// Names and tensors in order, which share their memory with these.
     ///
     /// # Errors
