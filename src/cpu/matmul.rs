@@ -13,7 +13,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use self::kernel::{Form, FormOf};
-use self::pack::Lines;
+use self::pack::{LINE, Lines};
 use self::tile::Tile;
 use super::simd::{Isa, early_zen};
 use crate::tolerance::product_block;
@@ -66,7 +66,9 @@ impl MatmulShape {
 }
 
 /// Products below this many multiply-adds do not repay waking a second thread.
-const SERIAL_BELOW: usize = 1 << 17;
+const SERIAL_BELOW: usize = 1 << 19;
+/// Those of the products of a batch that a thread takes at once, at least.
+const TASK: usize = 1 << 16;
 /// Rows and columns of a tile of C at most: what a visit needs of its rows of A, packed, stays in the second level of cache.
 const HIGH: [usize; 2] = [512, 1024];
 /// The same where A is not packed: the more rows, the more often a packed panel of B is used.
@@ -80,8 +82,13 @@ const THIN: [usize; 2] = [96, 32];
 const READ: usize = 4;
 const COPIED: usize = 16;
 const TURNED: usize = 32;
+/// Multiply-adds in whose time a tile begins a row of C: a processor that writes several rows fetches some lines past the end of each, which are
+/// those of another thread if the next tile is beside this one.
+const BEGUN: usize = 1024;
 /// Rows of tiles more than the least at most, among which the best are looked for.
 const MOST_CUTS: usize = 32;
+/// Columns of C up to which they are computed as rows, if rows of A, as stored, are steps: vectors of few columns would be mostly empty.
+const NARROW: usize = 20;
 /// The part of a tile's time for which a thread waits for another at the end: one of so many.
 const WAIT: usize = 16;
 
@@ -114,8 +121,11 @@ fn matmul_by((arch, early_zen): (Arch, bool), a: &[f32], b: &[f32], c: &mut [f32
     let serial = work < SERIAL_BELOW;
     let a = Lines { values: a, lines: m, steps: k, across: shape.a_transposed, row: of_a.row };
     let b = Lines { values: b, lines: n, steps: k, across: !shape.b_transposed, row: of_b.row };
-    let first = Product { arch, a, b, c: (start, of_c.row), block: product_block(k, 1) };
-    let form = arch.dispatch(FormOf { rows: m, columns: n, steps: k, across: a.across, early_zen });
+    let turned = a.across && n <= NARROW && n < m;
+    let ((a, of_a), (b, of_b)) = if turned { ((b, of_b), (a, of_a)) } else { ((a, of_a), (b, of_b)) };
+    let first = Product { arch, a, b, c: (start, of_c.row), turned, block: product_block(k, 1) };
+    let form =
+        arch.dispatch(FormOf { rows: a.lines, columns: b.lines, steps: k, across: a.across, early_zen });
     let tile = first.tile(form, if serial { 1 } else { threads });
     let product = |i: usize| {
         let a = Lines { values: &a.values[i * of_a.batch..], ..a };
@@ -125,16 +135,16 @@ fn matmul_by((arch, early_zen): (Arch, bool), a: &[f32], b: &[f32], c: &mut [f32
         // SAFETY: `c` is borrowed mutably, its products share no elements, and the lengths are as asserted.
         unsafe { Product { a, b, c, ..first }.run(form.0, tile, serial) };
     };
-    if batch > 1 && work * batch >= SERIAL_BELOW {
-        (0..batch).into_par_iter().with_min_len(SERIAL_BELOW / 2 / work).for_each(product);
+    if batch > 1 && work * batch >= 2 * TASK {
+        (0..batch).into_par_iter().with_min_len(TASK / work).for_each(product);
     } else {
         (0..batch).for_each(product);
     }
 }
 
 thread_local! {
-    /// Room for packed parts of A and B and for sums: kept from product to product.
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Room for packed parts of A and B and sums, and for a tile that is turned: kept from product to product.
+    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
 }
 
 /// At least `n` numbers, whatever they are.
@@ -166,6 +176,8 @@ struct Product<'a> {
     b: Lines<'a>,
     /// C's first element, and the distance of its rows.
     c: (Start, usize),
+    /// Whether A and B have changed places: C's columns are computed as rows.
+    turned: bool,
     /// Steps of a block of k.
     block: usize,
 }
@@ -177,7 +189,7 @@ impl Product<'_> {
         let Self { a, b, .. } = self;
         let [m, n] = [a.lines, b.lines];
         let most = match form {
-            _ if n <= THIN[1] => THIN,
+            Form::High if n <= THIN[1] => THIN,
             Form::Wide if !a.across => WIDE,
             Form::Even if !a.across => EVEN,
             Form::Even => EVEN_TURNED,
@@ -193,7 +205,7 @@ impl Product<'_> {
         let time = |[height, width]: [usize; 2]| {
             let of_b = if b.across && form.reads_b(height) { READ } else { packed(b.across) };
             let rounds = (m.div_ceil(height) * n.div_ceil(width)).div_ceil(threads);
-            (WAIT * rounds + 1) * (height * width + of_a * height + of_b * width)
+            (WAIT * rounds + 1) * (height * width + (of_a + BEGUN / b.steps) * height + of_b * width)
         };
         // As many columns of tiles as a few rounds have for so many rows of them.
         let cuts = (least[0]..=least[0] + threads.min(MOST_CUTS)).flat_map(|down| {
@@ -217,19 +229,29 @@ impl Product<'_> {
 
         let tile = |i: usize| {
             let [row, column] = [i % down * height, i / down * width];
+            let (rows, columns) = (row..m.min(row + height), column..n.min(column + width));
             let (c, c_step) = &self.c;
-            SCRATCH.with_borrow_mut(|scratch| {
+            let at = if self.turned { column * c_step + row } else { row * c_step + column };
+            // SAFETY: the tile starts inside of C, as promised.
+            let there = (unsafe { c.get().add(at) }, *c_step);
+            SCRATCH.with_borrow_mut(|[scratch, turned]| {
+                let size = [rows.len(), columns.len()];
+                let step = size[1].next_multiple_of(LINE);
+                let c = if self.turned { (grown(turned, size[0] * step).as_mut_ptr(), step) } else { there };
                 arch.dispatch(Tile {
                     a: self.a,
                     b: self.b,
                     form,
                     block: self.block,
-                    // SAFETY: the tile starts inside of C, as promised.
-                    c: (unsafe { c.get().add(row * c_step + column) }, *c_step),
-                    rows: row..m.min(row + height),
-                    columns: column..n.min(column + width),
+                    c,
+                    rows,
+                    columns,
                     scratch,
                 });
+                if self.turned {
+                    // SAFETY: so many sums were computed, and the tile of C is the caller's own.
+                    unsafe { pack::turn_all((c.0, step), there, size) };
+                }
             });
         };
         if serial {
@@ -274,7 +296,7 @@ mod tests {
             [1030, 70, 40],
             [9, 1100, 33],
         ]);
-        sizes.extend([[70, 300, 600], [131, 600, 65]]);
+        sizes.extend([[70, 300, 600], [131, 600, 65], [2100, 10, 40], [280, 3, 700]]);
         let noise = rng::reals(&mut rng::seeded(7), 200_000);
         let noise: Vec<f32> = noise.into_iter().map(|x| x as f32).collect();
         let pools =

@@ -44,7 +44,7 @@ pub(super) struct FormOf {
 
 /// Rows up to which B is used too seldom to be packed, and is read where it lies.
 const FEW_ROWS: usize = 64;
-/// Columns up to which tiles are high: less than a wide register tile.
+/// Columns up to which tiles are high instead of wide: less than a wide register tile.
 const FEW_COLUMNS: usize = 64;
 /// Steps below which tiles are wide: C, written once, takes the longest then.
 const FEW_STEPS: usize = 32;
@@ -56,7 +56,8 @@ impl WithSimd for FormOf {
     fn with_simd<S: Simd>(self, _: S) -> (Form, usize) {
         let even = !self.early_zen && self.rows > FEW_ROWS && self.steps >= FEW_STEPS;
         let form = match (S::REGISTER_COUNT, S::F32_LANES) {
-            _ if self.columns <= FEW_COLUMNS => Form::High,
+            // Rows that are read where they lie, twelve at a time, take an addition each to be found; the eight of an even tile have registers.
+            _ if self.columns <= FEW_COLUMNS && (self.across || !even) => Form::High,
             (32.., 16) if even => Form::Even,
             (32.., _) => Form::Wide,
             // Lines that lie across are turned 16 at a time, which six do not divide.
@@ -233,10 +234,18 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
     let whole = height == H && width == W * lanes;
     // Packed, the next group's values begin where this visit's end.
     let next = steps * along;
-    let mut room = Between::<[[S::f32s; W]; H]>(MaybeUninit::uninit());
+    let mut room = Between::<[[S::f32s; W]; H]>(match !whole && add {
+        true => MaybeUninit::zeroed(),
+        false => MaybeUninit::uninit(),
+    });
     let between = (room.0.as_mut_ptr().cast::<f32>(), W * lanes);
     // Forms that pack A keep their sums in whole lines of their own.
     let in_c = const { LIES == lies::ALONG };
+    // What is not a whole tile is one between its blocks: each part of a vector takes as long as several vectors.
+    if !whole && add {
+        // SAFETY: `height` rows of `width` sums, and the room for those of a tile.
+        unsafe { copy_rows((kept.cast_const(), kept_step), between, [height, width]) };
+    }
     let mut first = true;
     while steps > 0 {
         let now = steps.min(block);
@@ -262,39 +271,39 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
             unsafe { step::<S, H, W, false>(simd, a, down, b, &mut sums) };
             (a, b) = (a.wrapping_add(along), b.wrapping_add(b_step));
         }
-        let zero = simd.splat_f32s(0.0);
-        if whole {
-            let from = if first || !in_c { (kept, kept_step) } else { between };
-            let to = if steps == 0 || !in_c { (kept, kept_step) } else { between };
-            // All indices are known when this is compiled, so that the sums never leave their registers.
-            for (h, sums) in sums.iter().enumerate() {
-                for (w, &sum) in sums.iter().enumerate() {
-                    // SAFETY: row and columns lie in the tile, and in the room for sums between blocks, where those of the last block are.
-                    unsafe {
-                        let before = match add {
-                            true => from.0.add(h * from.1 + w * lanes).cast::<S::f32s>().read_unaligned(),
-                            false => zero,
-                        };
-                        let to = to.0.add(h * to.1 + w * lanes).cast::<S::f32s>();
-                        to.write_unaligned(simd.add_f32s(before, sum));
-                    }
-                }
-            }
-        } else {
-            // A copy of the sums in memory, for what is not a whole tile.
-            let sums = sums;
-            for (h, sums) in sums.iter().enumerate().take(height) {
-                for (w, &sum) in sums.iter().enumerate() {
-                    let there = lanes.min(width - w * lanes);
-                    // SAFETY: `there` values of a row of the tile.
-                    let kept =
-                        unsafe { std::slice::from_raw_parts_mut(kept.add(h * kept_step + w * lanes), there) };
-                    let before = if add { simd.partial_load_f32s(kept) } else { zero };
-                    simd.partial_store_f32s(kept, simd.add_f32s(before, sum));
+        let from = if whole && (first || !in_c) { (kept, kept_step) } else { between };
+        let to = if whole && (steps == 0 || !in_c) { (kept, kept_step) } else { between };
+        // All indices are known when this is compiled, so that the sums never leave their registers.
+        for (h, sums) in sums.iter().enumerate() {
+            for (w, &sum) in sums.iter().enumerate() {
+                // SAFETY: row and columns lie in the tile, and in the room for sums between blocks, where those of the last block are.
+                unsafe {
+                    let before = match add {
+                        true => from.0.add(h * from.1 + w * lanes).cast::<S::f32s>().read_unaligned(),
+                        false => simd.splat_f32s(0.0),
+                    };
+                    let to = to.0.add(h * to.1 + w * lanes).cast::<S::f32s>();
+                    to.write_unaligned(simd.add_f32s(before, sum));
                 }
             }
         }
         (add, first) = (true, false);
+    }
+    if !whole {
+        // SAFETY: as above.
+        unsafe { copy_rows((between.0, between.1), (kept, kept_step), [height, width]) };
+    }
+}
+
+/// Copies rows of sums; both with the distance of their rows. A function of its own: few tiles need it.
+///
+/// # Safety
+/// `height` rows of `width` values must be there, and room for them.
+#[inline(never)]
+unsafe fn copy_rows(from: (*const f32, usize), to: (*mut f32, usize), [height, width]: [usize; 2]) {
+    for row in 0..height {
+        // SAFETY: as promised.
+        unsafe { to.0.add(row * to.1).copy_from_nonoverlapping(from.0.add(row * from.1), width) };
     }
 }
 

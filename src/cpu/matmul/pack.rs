@@ -237,6 +237,31 @@ unsafe fn turn((from, row): (*const f32, usize), (to, stride): (*mut f32, usize)
     }
 }
 
+/// Writes a matrix's columns as rows; both with the distance of their rows.
+///
+/// # Safety
+/// Both must be there: `rows` × `columns`, and the other way round.
+pub(super) unsafe fn turn_all(
+    (from, row): (*const f32, usize),
+    (to, stride): (*mut f32, usize),
+    [rows, columns]: [usize; 2],
+) {
+    if rows < SIDE || columns < SIDE {
+        for (i, j) in (0..columns).flat_map(|j| (0..rows).map(move |i| (i, j))) {
+            // SAFETY: as promised.
+            unsafe { to.add(j * stride + i).write(from.add(i * row + j).read()) };
+        }
+        return;
+    }
+    // The last squares end with the matrix.
+    for j in (0..columns).step_by(SIDE).map(|j| j.min(columns - SIDE)) {
+        for i in (0..rows).step_by(SIDE).map(|i| i.min(rows - SIDE)) {
+            // SAFETY: as promised.
+            unsafe { turn((from.add(i * row + j), row), (to.add(j * stride + i), stride)) };
+        }
+    }
+}
+
 /// Columns of a square as rows. Compilers turn it number by number.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
