@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::chunks::{CHUNK, vectorized};
 use super::columns::{moments, sums};
 use crate::recycled;
@@ -47,6 +48,7 @@ fn normalized(x: &[f32], mean: &[f32], scale: &[f32], beta: &[f32]) -> Vec<f32> 
     let mut out = recycled::numbers(x.len());
     let columns = beta.len().max(1);
     let chunk = CHUNK.div_ceil(columns) * columns;
+    awake::keep(x.len().div_ceil(chunk));
     out.par_chunks_mut(chunk).zip(x.par_chunks(chunk)).for_each(|(out, x)| {
         vectorized(
             #[inline(always)]
@@ -133,6 +135,7 @@ fn backward<const GRAPH: bool>(dout: &[f32], x: &[f32], statistics: &[f32], gamm
     let mut dx = recycled::numbers(x.len());
     let chunk = CHUNK.div_ceil(columns.max(1)) * columns.max(1);
     let inputs = x.par_chunks(chunk).zip(dout.par_chunks(chunk));
+    awake::keep(x.len().div_ceil(chunk));
     dx.par_chunks_mut(chunk).zip(inputs).for_each(|(dx, (x, dout))| {
         vectorized(
             #[inline(always)]

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::simd::Isa;
 use crate::recycled;
 
@@ -27,6 +28,7 @@ pub(super) fn pieces(out: &mut [f32], length: usize, work: impl Fn(usize, &mut [
     if out.len() <= length {
         one((0, out));
     } else {
+        awake::keep(out.len().div_ceil(length));
         out.par_chunks_mut(length).enumerate().for_each(one);
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::chunks::{CHUNK, vectorized};
 use crate::tolerance::block;
 
@@ -30,7 +31,9 @@ fn rows_a_task(rows: usize) -> usize {
 fn by_task<T: Send>(rows: usize, columns: usize, work: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
     let height = rows_a_task(rows);
     let least = CHUNK.div_ceil(height * columns.max(1));
-    let tasks = (0..rows.div_ceil(height)).into_par_iter().with_min_len(least);
+    let tasks = rows.div_ceil(height);
+    awake::keep(tasks / least);
+    let tasks = (0..tasks).into_par_iter().with_min_len(least);
     tasks
         .map(|task| {
             vectorized(

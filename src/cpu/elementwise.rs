@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::chunks::{CHUNK, map, vectorized, zip, zip_in_place};
 use crate::recycled;
 use crate::reference::elementwise::Pair;
@@ -38,6 +39,7 @@ pub fn axpy(alpha: f32, x: &[f32], y: &mut [f32]) {
 pub fn maxout_backward(dout: &[f32], a: &[f32], b: &[f32]) -> (Vec<f32>, Vec<f32>) {
     assert!(dout.len() == a.len() && a.len() == b.len(), "maxout_backward: lengths");
     let [mut da, mut db] = [(); 2].map(|()| recycled::numbers(a.len()));
+    awake::keep(a.len().div_ceil(CHUNK));
     let outputs = da.par_chunks_mut(CHUNK).zip(db.par_chunks_mut(CHUNK));
     let inputs = dout.par_chunks(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
     outputs.zip(inputs).for_each(|((da, db), ((dout, a), b))| {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::chunks::{CHUNK, vectorized};
 use super::turned::{Tile, rows_at_once};
 use crate::recycled;
@@ -191,6 +192,7 @@ pub(super) fn losses<T: Sync>(
     let mut gradient = recycled::numbers(scores.len());
     let outputs = losses.par_chunks_mut(task).zip(gradient.par_chunks_mut(task * columns));
     let inputs = scores.par_chunks(task * columns).zip(truths.par_chunks(task * of_row));
+    awake::keep(rows.div_ceil(task));
     outputs.zip(inputs).for_each(|((losses, gradient), (scores, truths))| {
         vectorized(
             #[inline(always)]

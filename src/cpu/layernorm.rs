@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::chunks::{CHUNK, vectorized};
 use super::lanes::{CHAIN, LANES, each, fold, sum};
 use crate::recycled;
@@ -21,6 +22,7 @@ pub fn forward(x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32, rows: usize
         let task = CHUNK.div_ceil(columns);
         let outs = out.par_chunks_mut(task * columns).zip(x.par_chunks(task * columns));
         let tasks = outs.zip(means.par_chunks_mut(task).zip(inverses.par_chunks_mut(task)));
+        awake::keep(rows.div_ceil(task));
         tasks.for_each(|((out, x), (means, inverses))| {
             vectorized(
                 #[inline(always)]
@@ -91,6 +93,7 @@ pub fn backward(dout: &[f32], x: &[f32], statistics: &[f32], gamma: &[f32], rows
     let task = CHUNK.div_ceil(columns).max(chain).max(32);
     let inputs = x.par_chunks(task * columns).zip(dout.par_chunks(task * columns));
     let rows = means.par_chunks(task).zip(inverses.par_chunks(task));
+    awake::keep(x.len().div_ceil(task * columns));
     let tasks = dx.par_chunks_mut(task * columns).zip(inputs).zip(rows);
     let partial: Vec<Vec<f32>> = tasks
         .map(|((dx, (x, dout)), (means, inverses))| {

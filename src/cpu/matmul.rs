@@ -15,6 +15,7 @@ use rayon::prelude::*;
 use self::kernel::{Form, FormOf};
 use self::pack::{LINE, Lines};
 use self::tile::Tile;
+use super::awake;
 use super::simd::{Isa, early_zen};
 use crate::tolerance::product_block;
 
@@ -136,6 +137,7 @@ fn matmul_by((arch, early_zen): (Arch, bool), a: &[f32], b: &[f32], c: &mut [f32
         unsafe { Product { a, b, c, ..first }.run(form.0, tile, serial) };
     };
     if batch > 1 && work * batch >= 2 * TASK {
+        awake::keep(batch);
         (0..batch).into_par_iter().with_min_len(TASK / work).for_each(product);
     } else {
         (0..batch).for_each(product);
@@ -257,6 +259,7 @@ impl Product<'_> {
         if serial {
             (0..down * across).for_each(tile);
         } else {
+            awake::keep(down * across);
             (0..down * across).into_par_iter().with_max_len(1).for_each(tile);
         }
     }

@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod affine;
 pub mod augment;
+mod awake;
 pub mod batchnorm;
 pub(crate) mod chunks;
 mod columns;

@@ -1,5 +1,6 @@
 //! Steps of gradient descent on the CPU: parameters and state are read and written once, in place.
 
+use super::awake;
 use super::chunks::{CHUNK, vectorized};
 use crate::reference::optimizer::{Rule, Step};
 
@@ -110,6 +111,7 @@ pub fn update_grouped(
     let numbers: Vec<_> = rules.iter().zip(steps).map(|(rule, step)| Scalars::new(rule, step)).collect();
     let regularized = steps.first().map_or(0, |step| step.regularized);
     let groups = Groups { runs, numbers: &numbers, regularized };
+    awake::keep(w.len().div_ceil(CHUNK));
     match (rules.first(), state) {
         (Some(Rule::Sgd), []) => sweep(
             Span { start: 0, w, gradient, state: [] },

@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::chunks::vectorized;
 use super::columns;
 use super::lanes::{LANES, larger, largest, rows_a_task, sum as sum_of};
@@ -210,6 +211,7 @@ fn by_row<T: Clone + Default + Send>(
 ) -> Vec<T> {
     let mut out = vec![T::default(); rows];
     let (task, once) = (rows_a_task(columns), rows_at_once(columns));
+    awake::keep(rows.div_ceil(task));
     out.par_chunks_mut(task).enumerate().for_each(|(i, out)| {
         vectorized(
             #[inline(always)]
@@ -266,6 +268,7 @@ impl Plan {
         task: impl Fn(usize, &[f32], usize, &mut [T]) + Sync,
     ) -> Vec<T> {
         let mut parts = vec![T::default(); self.rows.div_ceil(self.chunk) * self.columns];
+        awake::keep(self.rows.div_ceil(self.chunk));
         let chunks = parts.par_chunks_mut(self.columns).zip(x.par_chunks(self.chunk * self.columns));
         chunks.enumerate().for_each(|(chunk, (parts, x))| {
             parts.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {

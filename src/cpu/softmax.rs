@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::chunks::vectorized;
 use super::lanes::{LANES, add, dot, fold, largest, rewrite, rows_a_task};
 use super::math;
@@ -120,6 +121,7 @@ fn by_row(
     let columns = columns.max(1);
     let (task, once) = (rows_a_task(columns) * columns, rows_at_once(columns));
     let chunks = out.par_chunks_mut(task).zip(x.par_chunks(task)).zip(y.par_chunks(task));
+    awake::keep(x.len().div_ceil(task));
     chunks.for_each(|((out, x), y)| {
         vectorized(
             #[inline(always)]

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::awake;
 use super::chunks::{CHUNK, vectorized};
 use crate::recycled;
 
@@ -19,6 +20,7 @@ pub fn standardize<X: Copy + Into<f32> + Sync>(
     let Some(all) = x.len().checked_div(columns) else { return Vec::new() };
     let mut out = recycled::numbers(rows.map_or(all, <[u32]>::len) * columns);
     let task = CHUNK.div_ceil(columns);
+    awake::keep(out.len().div_ceil(task * columns));
     out.par_chunks_mut(task * columns).enumerate().for_each(|(i, out)| {
         vectorized(
             #[inline(always)]
