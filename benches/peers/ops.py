@@ -24,9 +24,12 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve()
-# (our operation, form, shape, as shown); products are m × n × k.
+# (our operation, form, shape, as shown); products are m × n × k, of operands as stored (n) or transposed (t).
 WORK = [("matmul", "nn", f"1,{m},{n},{k}", f"{m} × {n} × {k}") for m, n, k in (
     (512, 512, 512), (1024, 1024, 1024), (2048, 2048, 2048), (256, 512, 3072), (500, 5000, 3072))]
+WORK += [("matmul", form, f"1,{m},{n},{k}", f"{m} × {n} × {k}") for form, m, n, k in (
+    # A layer of ten classes and its gradients; the notes' first layer.
+    ("nn", 200, 10, 3072), ("tn", 3072, 10, 200), ("nt", 256, 512, 10), ("nn", 100, 256, 784), ("nn", 1000, 100, 784))]
 WORK += [("matmul", "nn", "1000,8,16,8", "1000 of 8 × 16 × 8")]
 WORK += [("softmax", form, "50000,10", "50000 × 10") for form in ("forward", "backward")]
 WORK += [(op, form, "4096,1024", "4096 × 1024") for op, form in (
@@ -46,7 +49,8 @@ op, form = name.split("/")
 
 if op == "matmul":
     *batch, m, n, k = shape if shape[0] > 1 else shape[1:]
-    inputs = [draw(*batch, m, k), draw(*batch, k, n)]
+    stored = lambda transposed, *sides: draw(*batch, *(sides[::-1] if transposed == "t" else sides))
+    inputs = [stored(form[0], m, k), stored(form[1], k, n)]
 elif op == "softmax":
     inputs = [draw(*shape)]
     if form == "backward":
@@ -83,7 +87,7 @@ def adam(xp, w, g, m, v):
     m, v = BETA1 * m + (1 - BETA1) * g, BETA2 * v + (1 - BETA2) * g * g
     return w - RATE * (m / (1 - BETA1)) / (xp.sqrt(v / (1 - BETA2)) + 1e-8), m, v
 
-FORMS = {"matmul/nn": lambda xp, a, b: a @ b, "softmax/forward": softmax, "softmax/backward": softmax_backward,
+FORMS = {"matmul/nn": lambda xp, a, b: a @ b, "matmul/tn": lambda xp, a, b: a.T @ b, "matmul/nt": lambda xp, a, b: a @ b.T, "softmax/forward": softmax, "softmax/backward": softmax_backward,
          "batchnorm/train": batchnorm, "batchnorm/backward_formula": batchnorm_backward}
 
 if peer == "numpy":
@@ -131,9 +135,9 @@ else:
         call = lambda: torch.ops.aten.native_batch_norm_backward(
             dout, x, gamma, None, None, mu, inverse, True, EPSILON, [True, True, True])
     else:
-        torch_forms = {"matmul/nn": torch.matmul, "softmax/forward": lambda s: torch.softmax(s, 1),
+        torch_forms = {"softmax/forward": lambda s: torch.softmax(s, 1),
                        "softmax/backward": lambda dout, p: torch.ops.aten._softmax_backward_data(dout, p, 1, torch.float32)}
-        call = lambda: torch_forms[name](*inputs)
+        call = lambda: torch_forms[name](*inputs) if name in torch_forms else FORMS[name](torch, *inputs)
 
 def time_of(calls):
     start = time.perf_counter()
@@ -192,7 +196,7 @@ def measure(arguments):
     for op, form, shape, shown in WORK:
         if arguments.only not in f"{op} {form} {shown}":
             continue
-        seconds = {who: [] for who in ["ours", *peers] if who != "faer" or shape.startswith("1,")}
+        seconds = {who: [] for who in ["ours", *peers] if who != "faer" or form == "nn" and shape.startswith("1,")}
         shares = []
         for _ in range(arguments.rounds):
             for who in seconds:
