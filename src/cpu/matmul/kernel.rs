@@ -117,9 +117,9 @@ pub(super) struct Visit {
     pub(super) sums: (*mut f32, usize),
     /// Whether they are those of earlier visits, and not yet to be written.
     pub(super) add: bool,
-    /// Rows that are written, at most those of the form.
+    /// Rows, at most those of the form: of the high form as many are written as the next kernel has.
     pub(super) height: usize,
-    /// Columns that are written, at most those of the form.
+    /// Columns, at most those of the form: whole vectors are written.
     pub(super) width: usize,
 }
 
@@ -144,8 +144,8 @@ mod lies {
 /// sums += A·B.
 ///
 /// # Safety
-/// `a` and `b` must lead to what [`Visit`] says, packed values of A to as many rows as the next kernel has, `sums` to `height` rows of `width`
-/// values, which are nobody else's.
+/// `a` and `b` must lead to what [`Visit`] says, packed values of A to as many rows as the next kernel has, `sums` to all that is written and, with
+/// `add`, read; they are nobody else's.
 #[inline(always)]
 pub(super) unsafe fn run<S: Simd>(simd: S, visit: Visit) {
     // SAFETY: as promised; only the wide and the even form have more than two vectors, and their rows lie along.
@@ -163,6 +163,28 @@ pub(super) unsafe fn run<S: Simd>(simd: S, visit: Visit) {
             (Lies::Along(_), _) => wide::<S, 6>(simd, visit),
         }
     }
+}
+
+/// [`run`] by way of `room` for all that is written, and the distance of its rows: only the rows and columns that there are go from and to the sums,
+/// once a visit. Parts of vectors after every block take as long as several whole ones.
+///
+/// # Safety
+/// As for [`run`], but that `sums` leads to `height` rows of `width` values.
+#[inline(always)]
+pub(super) unsafe fn run_cut<S: Simd>(simd: S, visit: Visit, room: (*mut f32, usize)) {
+    let Visit { sums, height, width, add, .. } = visit;
+    let copy = |from: (*mut f32, usize), to: (*mut f32, usize)| {
+        for row in 0..height {
+            // SAFETY: as promised.
+            unsafe { to.0.add(row * to.1).copy_from_nonoverlapping(from.0.add(row * from.1), width) };
+        }
+    };
+    if add {
+        copy(sums, room);
+    }
+    // SAFETY: as promised.
+    unsafe { run(simd, Visit { sums: room, ..visit }) };
+    copy(room, sums);
 }
 
 /// Whether there is a kernel of exactly so many rows of the high form.
@@ -221,9 +243,15 @@ const UNROLLED: usize = 4;
 /// As for [`run`].
 #[inline(always)]
 unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd: S, visit: Visit) {
-    let Visit { mut steps, block, a: (mut a, a_lies), b: (mut b, b_step), sums: (kept, kept_step), .. } =
-        visit;
-    let Visit { mut add, height, width, .. } = visit;
+    let Visit {
+        mut steps,
+        block,
+        a: (mut a, a_lies),
+        b: (mut b, b_step),
+        sums: (kept, kept_step),
+        mut add,
+        ..
+    } = visit;
     let lanes = S::F32_LANES;
     let packed = const { LIES == lies::PACKED };
     let (down, along) = match a_lies {
@@ -231,21 +259,12 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
         Lies::Apart([down, along]) if const { LIES == lies::APART } => (down, along),
         _ => (1, rows::<S>()),
     };
-    let whole = height == H && width == W * lanes;
     // Packed, the next group's values begin where this visit's end.
     let next = steps * along;
-    let mut room = Between::<[[S::f32s; W]; H]>(match !whole && add {
-        true => MaybeUninit::zeroed(),
-        false => MaybeUninit::uninit(),
-    });
+    let mut room = Between::<[[S::f32s; W]; H]>(MaybeUninit::uninit());
     let between = (room.0.as_mut_ptr().cast::<f32>(), W * lanes);
     // Forms that pack A keep their sums in whole lines of their own.
     let in_c = const { LIES == lies::ALONG };
-    // What is not a whole tile is one between its blocks: each part of a vector takes as long as several vectors.
-    if !whole && add {
-        // SAFETY: `height` rows of `width` sums, and the room for those of a tile.
-        unsafe { copy_rows((kept.cast_const(), kept_step), between, [height, width]) };
-    }
     let mut first = true;
     while steps > 0 {
         let now = steps.min(block);
@@ -271,8 +290,8 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
             unsafe { step::<S, H, W, false>(simd, a, down, b, &mut sums) };
             (a, b) = (a.wrapping_add(along), b.wrapping_add(b_step));
         }
-        let from = if whole && (first || !in_c) { (kept, kept_step) } else { between };
-        let to = if whole && (steps == 0 || !in_c) { (kept, kept_step) } else { between };
+        let from = if first || !in_c { (kept, kept_step) } else { between };
+        let to = if steps == 0 || !in_c { (kept, kept_step) } else { between };
         // All indices are known when this is compiled, so that the sums never leave their registers.
         for (h, sums) in sums.iter().enumerate() {
             for (w, &sum) in sums.iter().enumerate() {
@@ -288,22 +307,6 @@ unsafe fn tile<S: Simd, const H: usize, const W: usize, const LIES: usize>(simd:
             }
         }
         (add, first) = (true, false);
-    }
-    if !whole {
-        // SAFETY: as above.
-        unsafe { copy_rows((between.0, between.1), (kept, kept_step), [height, width]) };
-    }
-}
-
-/// Copies rows of sums; both with the distance of their rows. A function of its own: few tiles need it.
-///
-/// # Safety
-/// `height` rows of `width` values must be there, and room for them.
-#[inline(never)]
-unsafe fn copy_rows(from: (*const f32, usize), to: (*mut f32, usize), [height, width]: [usize; 2]) {
-    for row in 0..height {
-        // SAFETY: as promised.
-        unsafe { to.0.add(row * to.1).copy_from_nonoverlapping(from.0.add(row * from.1), width) };
     }
 }
 

@@ -85,13 +85,15 @@ impl Tile<'_> {
             Groups::room(form, height - height.min(in_place * high), high, longest),
             wide * longest * if by_groups { panels } else { 1 },
             if apart { panels * wide * height } else { 0 },
+            wide * high,
         ]
         .map(|size| size.next_multiple_of(LINE));
         let room = super::grown(scratch, sizes.iter().sum::<usize>() + LINE);
         // Vectors that begin with a cache line never reach into a second one.
         let start = room.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         let (groups_room, room) = room[start..].split_at_mut(sizes[0]);
-        let (packed, sums) = room.split_at_mut(sizes[1]);
+        let (packed, room) = room.split_at_mut(sizes[1]);
+        let (sums, cut) = room.split_at_mut(sizes[2]);
         let mut a_groups = Groups { a, form, first: rows.start, high, in_place, packed: groups_room };
         let groups = height.div_ceil(high);
 
@@ -152,8 +154,14 @@ impl Tile<'_> {
                         width,
                     };
                     // SAFETY: A's group and B's panel were packed for this visit's steps, or are whole where they lie; the sums have room for
-                    // `height` rows of each panel, or are this tile of C, the caller's own.
-                    unsafe { kernel::run(simd, visit) };
+                    // `height` rows of each panel, or are this tile of C, the caller's own. There is room for a whole register tile.
+                    unsafe {
+                        if width % lanes == 0 && (!apart || kernel::is_height(visit.height)) {
+                            kernel::run(simd, visit);
+                        } else {
+                            kernel::run_cut(simd, visit, (cut.as_mut_ptr(), wide));
+                        }
+                    }
                 }
             }
         }
