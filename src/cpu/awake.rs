@@ -18,9 +18,14 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Threads that are awake by [`stay`], or asked to.
 static AWAKE: AtomicUsize = AtomicUsize::new(0);
 
+/// How long a thread that has called [`keep`] counts as one with a chain of loops of its own.
+const OWN: Duration = Duration::from_secs(1);
+
 thread_local! {
     /// Whether this thread is one of them.
     static HERE: Cell<bool> = const { Cell::new(false) };
+    /// When this thread called [`keep`].
+    static CALLED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 fn now() -> u64 {
@@ -37,7 +42,11 @@ pub(super) fn keep(tasks: usize) {
     }
     LAST.store(now(), Relaxed);
     // A caller that is itself kept awake is part of somebody's loop.
-    if HERE.get() || AWAKE.load(Relaxed) >= others {
+    if HERE.get() {
+        return;
+    }
+    CALLED.set(Some(Instant::now()));
+    if AWAKE.load(Relaxed) >= others {
         return;
     }
     AWAKE.fetch_add(others, Relaxed);
@@ -49,9 +58,10 @@ pub(super) fn keep(tasks: usize) {
     });
 }
 
-/// Does whatever there is to do until nobody has called [`keep`] for a while.
+/// Does whatever there is to do until nobody has called [`keep`] for a while. Not where this thread goes through loops of its own and only waits for
+/// a part of one of them: it would be held up as long as others have loops.
 fn stay() {
-    if HERE.replace(true) {
+    if CALLED.get().is_some_and(|called| called.elapsed() < OWN) || HERE.replace(true) {
         return;
     }
     while now().saturating_sub(LAST.load(Relaxed)) < WAIT.as_nanos() as u64 {
