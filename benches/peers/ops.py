@@ -87,7 +87,8 @@ def adam(xp, w, g, m, v):
     m, v = BETA1 * m + (1 - BETA1) * g, BETA2 * v + (1 - BETA2) * g * g
     return w - RATE * (m / (1 - BETA1)) / (xp.sqrt(v / (1 - BETA2)) + 1e-8), m, v
 
-FORMS = {"matmul/nn": lambda xp, a, b: a @ b, "matmul/tn": lambda xp, a, b: a.T @ b, "matmul/nt": lambda xp, a, b: a @ b.T, "softmax/forward": softmax, "softmax/backward": softmax_backward,
+FORMS = {"matmul/nn": lambda xp, a, b: a @ b, "matmul/tn": lambda xp, a, b: a.T @ b, "matmul/nt": lambda xp, a, b: a @ b.T,
+         "softmax/forward": softmax, "softmax/backward": softmax_backward,
          "batchnorm/train": batchnorm, "batchnorm/backward_formula": batchnorm_backward}
 
 if peer == "numpy":

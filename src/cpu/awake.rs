@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long threads wait for the next loop.
 const WAIT: Duration = Duration::from_micros(200);
+/// How long a thread that has called [`keep`] counts as one with a chain of loops of its own.
+const OWN: Duration = Duration::from_secs(1);
 
 /// When [`keep`] was called last, in ns since [`START`].
 static LAST: AtomicU64 = AtomicU64::new(0);
@@ -18,11 +20,8 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Threads that are awake by [`stay`], or asked to.
 static AWAKE: AtomicUsize = AtomicUsize::new(0);
 
-/// How long a thread that has called [`keep`] counts as one with a chain of loops of its own.
-const OWN: Duration = Duration::from_secs(1);
-
 thread_local! {
-    /// Whether this thread is one of them.
+    /// Whether this thread is in [`stay`].
     static HERE: Cell<bool> = const { Cell::new(false) };
     /// When this thread called [`keep`].
     static CALLED: Cell<Option<Instant>> = const { Cell::new(None) };

@@ -79,8 +79,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// A matrix lies the other way round in a file, other tensors as they are. In 64 bit where `wide`: the reference computes so, and goes on from
-    /// nothing less.
+    /// A matrix lies the other way round in a file, other tensors as they are; in 64 bit where [`is_wide`].
     fn new(name: String, shape: &[usize], values: &[f64], wide: bool) -> Self {
         let [rows, columns] = *shape else {
             return Self { shape: shape.to_vec(), ..Self::new(name, &[values.len(), 1], values, wide) };
@@ -116,7 +115,7 @@ impl Model {
 
     fn entries(&self, prefix: &str) -> Result<Vec<Entry>> {
         let mut entries = net_entries(&self.net, prefix)?;
-        let wide = is_wide(&self.net);
+        let wide = is_wide(&self.net.device());
         for (name, values) in [("shift", &self.columns.shift), ("scale", &self.columns.scale)] {
             let values: Vec<f64> = values.iter().copied().map(f64::from).collect();
             entries.push(Entry::new(format!("{prefix}input.{name}"), &[values.len()], &values, wide));
@@ -215,7 +214,7 @@ fn file_name(net: &Architecture, name: &str) -> String {
 
 /// The tensors of parameters, or of what belongs to each of them.
 fn parameter_entries(prefix: &str, net: &Architecture, parameters: &Parameters) -> Result<Vec<Entry>> {
-    let wide = matches!(parameters.device(), Device::Reference);
+    let wide = is_wide(&parameters.device());
     let all = parameters.flat().to_f64()?;
     let entry = |((name, shape), place): ((&str, &[usize]), _)| {
         Entry::new(prefix.to_owned() + &file_name(net, name), shape, &all[place], wide)
@@ -232,15 +231,15 @@ fn net_entries(net: &FullyConnectedNet, prefix: &str) -> Result<Vec<Entry>> {
         let (mean, variance) = both.split_at(both.len() / 2);
         for (name, values) in [("running_mean", mean), ("running_var", variance)] {
             let name = format!("{prefix}bn{}.{name}", i + 1);
-            entries.push(Entry::new(name, &[values.len()], values, is_wide(net)));
+            entries.push(Entry::new(name, &[values.len()], values, is_wide(&net.device())));
         }
     }
     Ok(entries)
 }
 
-/// Whether files hold its numbers in 64 bit.
-fn is_wide(net: &FullyConnectedNet) -> bool {
-    matches!(net.device(), Device::Reference)
+/// Whether files hold a device's numbers in 64 bit: the reference computes so, and goes on from nothing less.
+fn is_wide(device: &Device) -> bool {
+    matches!(device, Device::Reference)
 }
 
 /// f of each number of a matrix, the other way round.
