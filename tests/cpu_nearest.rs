@@ -144,6 +144,36 @@ fn byte_keys_are_exact_at_the_ends_of_their_range() {
 }
 
 #[test]
+fn products_of_small_values_are_those_of_any() {
+    let mut rng = ChaCha8Rng::seed_from_u64(17);
+    let fill = |value: u8, len: usize| vec![value; len];
+    for (queries, rows, features) in SHAPES.into_iter().chain([(5, 9, 33_025)]) {
+        let (q, t) = (queries * features, rows * features);
+        let mut small =
+            |len: usize| -> Vec<u8> { random_bytes(&mut rng, len).iter().map(|&v| v / 2).collect() };
+        // What is most apart, and what has the largest products, lies at the ends.
+        let cases = [
+            (small(q), small(t)),
+            (fill(127, q), fill(127, t)),
+            (fill(0, q), fill(127, t)),
+            (fill(127, q), fill(0, t)),
+        ];
+        for (q, t) in cases {
+            let stats = byte_stats(&t, features);
+            for form in FORMS {
+                for isa in Isa::available() {
+                    let packed = ByteQueries::up_to(127, isa, &q, features, form);
+                    let mut best = Best::new(packed.len(), 10);
+                    scan_bytes(&packed, &t, &stats, 0, &mut best);
+                    let want = search(isa, form, &q, &t, features, 10);
+                    assert_eq!(best.finish(), want, "{isa:?} {form:?}, {features} features");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn ties_go_to_the_lower_index() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
     let same = vec![9; 5000 * 6];

@@ -32,7 +32,7 @@ impl Packed {
                     for (step, quad) in row.chunks(4).enumerate() {
                         let to = &mut bytemuck::bytes_of_mut(&mut group[step])[4 * lane..];
                         for (to, &from) in to.iter_mut().zip(quad) {
-                            *to = from ^ offset;
+                            *to = from.wrapping_sub(offset);
                         }
                     }
                 }

@@ -52,7 +52,7 @@ pub fn byte_stats(rows: &[u8], features: usize) -> Vec<ByteStats> {
 pub struct ByteQueries {
     packed: Packed,
     form: ByteForm,
-    isa: Isa,
+    kernel: &'static Kernel<i32>,
     terms: Vec<[i32; LANES]>,
 }
 
@@ -64,15 +64,27 @@ impl ByteQueries {
 
     /// [`ByteQueries::new`] for scans with the given instruction set.
     pub fn with_isa(isa: Isa, queries: &[u8], features: usize, form: ByteForm) -> Self {
+        Self::up_to(u8::MAX, isa, queries, features, form)
+    }
+
+    /// [`ByteQueries::with_isa`] where no value of a query or a row exceeds `most`, which some instructions are quicker for. A row with a larger one
+    /// gets a wrong key.
+    pub fn up_to(most: u8, isa: Isa, queries: &[u8], features: usize, form: ByteForm) -> Self {
         debug_assert!((1..=MAX_BYTE_FEATURES).contains(&features));
-        let packed = Packed::bytes(queries, features, kernel(isa, form).pack);
+        let kernels = isa.kernels();
+        let kernel = match form {
+            ByteForm::SqEuclidean | ByteForm::Dot if most <= kernels.small => &kernels.small_dot,
+            ByteForm::SqEuclidean | ByteForm::Dot => &kernels.byte_dot,
+            ByteForm::L1 => &kernels.byte_l1,
+        };
+        let packed = Packed::bytes(queries, features, kernel.pack);
         let mut terms = vec![[0; LANES]; packed.queries().div_ceil(LANES)];
         if form == ByteForm::SqEuclidean {
             for (term, stats) in terms.as_flattened_mut().iter_mut().zip(byte_stats(queries, features)) {
                 *term = stats.squares.cast_signed();
             }
         }
-        Self { packed, form, isa, terms }
+        Self { packed, form, kernel, terms }
     }
 
     /// Number of queries.
@@ -101,8 +113,7 @@ impl ByteQueries {
     ) -> T {
         debug_assert!(rows.len().is_multiple_of(self.features()));
         debug_assert!(self.form == ByteForm::L1 || stats.len() == rows.len() / self.features());
-        let kernel = kernel(self.isa, self.form);
-        let offset = match kernel.pack {
+        let offset = match self.kernel.pack {
             Pack::Quads { offset } => i32::from(offset),
             _ => 0,
         };
@@ -117,14 +128,7 @@ impl ByteQueries {
             ByteForm::L1 => (&|_| 0, 0),
         };
         let (packed, query_terms) = (&self.packed, self.terms.as_slice());
-        with(&Operands { kernel, packed, query_terms, rows, row_term, shift, beside })
-    }
-}
-
-fn kernel(isa: Isa, form: ByteForm) -> &'static Kernel<i32> {
-    match form {
-        ByteForm::SqEuclidean | ByteForm::Dot => &isa.kernels().byte_dot,
-        ByteForm::L1 => &isa.kernels().byte_l1,
+        with(&Operands { kernel: self.kernel, packed, query_terms, rows, row_term, shift, beside })
     }
 }
 

@@ -1,8 +1,12 @@
 //! f32 rows: keys rounded in a fixed order, for a caller that bounds the rounding and re-ranks.
 
 use super::{AsTheyAre, Best, scan};
+use crate::cpu::chunks::vectorized;
 use crate::cpu::simd::{BLOCK, Isa, Kernel, LANES};
 use crate::cpu::sweep::{Operands, Packed};
+
+/// Chains of additions of a sum over one pair of rows.
+const CHAINS: usize = 32;
 
 /// Roundings that any one term of a sum over `features` features passes through, its own product included.
 ///
@@ -91,4 +95,39 @@ pub fn scan_floats_squares(queries: &FloatQueries, tile: &[f32], first_index: u3
 /// Offers the rows of `tile` to the queries' `best` under the key Σ|q − tⱼ|; otherwise like [`scan_floats`].
 pub fn scan_floats_l1(queries: &FloatQueries, tile: &[f32], first_index: u32, best: &mut Best) {
     scan(&queries.over(tile, |isa| &isa.kernels().float_l1, |_| 0.0), &AsTheyAre, first_index, best);
+}
+
+/// Σ(x − y)² in 32 bit.
+pub(super) fn squares(x: &[f32], y: &[f32]) -> f32 {
+    vectorized(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0f32; CHAINS];
+            for (x, y) in x.chunks(CHAINS).zip(y.chunks(CHAINS)) {
+                for ((&x, &y), sum) in x.iter().zip(y).zip(&mut sums) {
+                    *sum += (x - y) * (x - y);
+                }
+            }
+            sums.into_iter().sum()
+        },
+    )
+}
+
+/// What the 32-bit Σ(x − y)² of two rows may be multiplied by, and what underflow may have taken of it: a term passes through the roundings of its
+/// difference (twice, for it is squared), its square and the sums.
+pub(super) fn squares_rounding(features: usize) -> (f64, f64) {
+    let roundings = 3 + features.div_ceil(CHAINS) + CHAINS;
+    ((1.0 + 0.5f64.powi(24)).powi(roundings as i32), features as f64 * 0.5f64.powi(149))
+}
+
+/// The least that Σ(x − y)² in 64 bit can be where it has a key of at least that of `sum` in 32 bit. A sum that overflowed is as large as any that did not.
+pub fn squares_bound(sum: f32, features: usize) -> f64 {
+    let (rounded, lost) = squares_rounding(features);
+    // And what the definition rounds in 64 bit.
+    (f64::from(sum.min(f32::MAX)) - lost) / rounded * (1.0 - (features + 8) as f64 * f64::EPSILON * 4.0)
+}
+
+/// The most that ‖x − y‖ can be where the 32-bit sum of its squares is at most `sum`.
+pub(super) fn most_distance(sum: f32, (rounded, lost): (f64, f64)) -> f64 {
+    ((f64::from(sum) + lost) * rounded).sqrt() * (1.0 + 1e-12)
 }

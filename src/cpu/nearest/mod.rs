@@ -9,6 +9,7 @@ mod best;
 mod bytes;
 mod floats;
 mod pooled;
+mod projected;
 mod refine;
 
 use std::collections::VecDeque;
@@ -17,9 +18,10 @@ use rayon::prelude::*;
 
 pub use best::{Best, Sorted};
 pub use bytes::{ByteForm, ByteQueries, ByteStats, MAX_BYTE_FEATURES, byte_stats, dot_of_key, scan_bytes};
-pub use floats::{FloatQueries, roundings, scan_floats, scan_floats_l1, scan_floats_squares};
-pub use pooled::{Pooled, Pooling};
-pub use refine::{Refinement, scan_coarse};
+pub use floats::{FloatQueries, roundings, scan_floats, scan_floats_l1, scan_floats_squares, squares_bound};
+pub use pooled::{Pooling, Sketched};
+pub use projected::{Projection, SAMPLE};
+pub use refine::{Refinement, sampled, scan_coarse};
 
 use self::best::{BestMut, SharedBounds};
 use super::simd::{LANES, Lane};
@@ -32,15 +34,24 @@ trait Rule<K>: Sync {
     /// indices above `index`.
     fn threshold(&self, query: usize, bound: u64, index: u32) -> K;
 
-    /// The candidate behind a key that passed; anything from `bound` on where it is not below.
-    fn candidate(&self, query: usize, index: u32, key: K, bound: u64) -> u64;
+    /// The candidate behind a key that passed; anything from `bound` on where it is not below. `None` where the next look at the row, which there is but
+    /// at `look` 0, has to tell.
+    fn candidate(&self, query: usize, index: u32, key: K, look: usize, bound: u64) -> Option<u64>;
+
+    /// The first look at a row; the last one is 0.
+    fn first_look(&self) -> usize {
+        0
+    }
 
     /// Keys that wait for what [`Self::fetch`] has asked for. Thresholds must not depend on the index where any do.
     const WAITING: usize = 0;
 
-    /// Asks for what [`Self::candidate`] will read of a training row.
-    fn fetch(&self, _index: u32) {}
+    /// Asks for what a look will read of a query and a training row.
+    fn fetch(&self, _query: usize, _index: u32, _look: usize) {}
 }
+
+/// A query, counted from the task's first, a training row, their key and the next look.
+type Passed<K> = (usize, u32, K, usize);
 
 /// The keys themselves are the distances.
 struct AsTheyAre;
@@ -50,8 +61,8 @@ impl<K: Lane> Rule<K> for AsTheyAre {
         K::threshold(bound, index)
     }
 
-    fn candidate(&self, _: usize, index: u32, key: K, _: u64) -> u64 {
-        candidate(key.key(), index)
+    fn candidate(&self, _: usize, index: u32, key: K, _: usize, _: u64) -> Option<u64> {
+        Some(candidate(key.key(), index))
     }
 }
 
@@ -110,14 +121,26 @@ fn scan_task<K: Lane, F: Fn(usize) -> K + Sync, R: Rule<K>>(
     for (query, threshold) in thresholds.as_flattened_mut()[..queries].iter_mut().enumerate() {
         *threshold = rule.threshold(first_query + query, best.bound(query), first_index);
     }
-    let mut offer = |(query, index, key): (usize, u32, K), thresholds: &mut [[K; LANES]]| {
-        let candidate = rule.candidate(first_query + query, index, key, best.bound(query));
-        if best.offer(query, candidate) {
-            let threshold = rule.threshold(first_query + query, best.bound(query), index);
-            thresholds.as_flattened_mut()[query] = threshold;
+    // What is not told yet comes back, to look closer.
+    let mut offer = |(query, index, key, look): Passed<K>, thresholds: &mut [[K; LANES]]| match rule
+        .candidate(first_query + query, index, key, look, best.bound(query))
+    {
+        Some(candidate) => {
+            if best.offer(query, candidate) {
+                let threshold = rule.threshold(first_query + query, best.bound(query), index);
+                thresholds.as_flattened_mut()[query] = threshold;
+            }
+            None
         }
+        None => Some((query, index, key, look - 1)),
     };
+    let first_look = rule.first_look();
     let mut waiting = VecDeque::with_capacity(R::WAITING + 1);
+    let wait = |passed: Passed<K>, waiting: &mut VecDeque<Passed<K>>| {
+        let (query, index, _, look) = passed;
+        rule.fetch(first_query + query, index, look);
+        waiting.push_back(passed);
+    };
     operands.walk(task, &mut thresholds, |group, row, keys, mut mask, thresholds| {
         let index = first_index + row as u32;
         while mask != 0 {
@@ -128,17 +151,27 @@ fn scan_task<K: Lane, F: Fn(usize) -> K + Sync, R: Rule<K>>(
             if query >= queries {
                 continue;
             }
-            let passed = (query, index, keys[lane]);
+            let passed = (query, index, keys[lane], first_look);
             if R::WAITING == 0 {
-                offer(passed, thresholds);
+                let mut looked_at = Some(passed);
+                while let Some(passed) = looked_at {
+                    looked_at = offer(passed, thresholds);
+                }
                 continue;
             }
-            rule.fetch(index);
-            waiting.push_back(passed);
-            if waiting.len() > R::WAITING {
-                waiting.pop_front().into_iter().for_each(|passed| offer(passed, thresholds));
+            wait(passed, &mut waiting);
+            while waiting.len() > R::WAITING
+                && let Some(passed) = waiting.pop_front()
+            {
+                if let Some(closer) = offer(passed, thresholds) {
+                    wait(closer, &mut waiting);
+                }
             }
         }
     });
-    waiting.into_iter().for_each(|passed| offer(passed, &mut thresholds));
+    while let Some(passed) = waiting.pop_front() {
+        if let Some(closer) = offer(passed, &mut thresholds) {
+            wait(closer, &mut waiting);
+        }
+    }
 }

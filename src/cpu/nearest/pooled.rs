@@ -38,12 +38,14 @@ pub struct Pooling {
     stride: usize,
 }
 
-/// Rows of rounded means.
+/// Rows at a smaller size, whose distances bound those of the rows.
 #[derive(Debug, Clone)]
-pub struct Pooled {
-    /// The means, [`Pooling::blocks`] a row.
+pub struct Sketched {
+    /// A few numbers a row, rounded.
     pub rows: Vec<u8>,
-    /// What rounding took: ‖e‖ of each row in the norm of the form.
+    /// What these are at most.
+    pub most: u8,
+    /// What rounding took: at least ‖e‖ of each row, in the norm of the distances.
     pub errors: Vec<f64>,
 }
 
@@ -85,6 +87,11 @@ impl Pooling {
         self.features / (2 * self.width) * (self.width / 2)
     }
 
+    /// What the distance of two rows, not squared, may grow by.
+    pub fn gain(&self) -> f64 {
+        if self.form == ByteForm::L1 { 0.25 } else { 0.5 }
+    }
+
     /// Calls `take` with every block's number and sum.
     #[inline(always)]
     fn sums(&self, row: &[u8], mut take: impl FnMut(usize, u16)) {
@@ -120,7 +127,7 @@ impl Pooling {
     }
 
     /// The means of `rows`.
-    pub fn pool(&self, rows: &[u8]) -> Pooled {
+    pub fn pool(&self, rows: &[u8]) -> Sketched {
         let blocks = self.blocks();
         let count = rows.len() / self.features;
         let mut means = vec![0; count * blocks];
@@ -148,7 +155,7 @@ impl Pooling {
                 if self.form == ByteForm::L1 { f64::from(error) / 4.0 } else { f64::from(error).sqrt() / 4.0 }
             })
             .collect();
-        Pooled { rows: means, errors }
+        Sketched { rows: means, most: u8::MAX, errors }
     }
 }
 

@@ -1,30 +1,53 @@
-//! Search from coarse to fine: every pair is compared by its means, few by their pixels.
+//! Search from coarse to fine: every pair is compared by a sketch, few by all their values.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Best, ByteForm, ByteQueries, ByteStats, Pooled, Pooling, Rule, scan, scan_bytes};
+use super::floats::{most_distance, squares, squares_rounding};
+use super::{Best, ByteForm, ByteQueries, ByteStats, Rule, Sketched, scan, scan_bytes};
 use crate::cpu::chunks::vectorized;
 use crate::cpu::simd::{Isa, Lane, prefetch};
 use crate::cpu::topk::smallest;
-use crate::order::{self, candidate};
+use crate::order::{self, Ordered, candidate};
 
 /// One in so many training rows is searched beforehand, for a first bound.
 const SEED: usize = 8;
 /// Queries and training rows that tell what a bound is worth.
 const SHARE_QUERIES: usize = 8;
 const SHARE_ROWS: Range<usize> = 1024..8192;
+/// Bytes of a row that are asked for before they are read.
+const FETCHED: usize = 1024;
 
-/// Rows of one size: the pixels, or means of the level before.
+/// Numbers of queries and training rows.
+#[derive(Debug, Clone)]
+enum Values<'a> {
+    Bytes { queries: Cow<'a, [u8]>, train: &'a [u8] },
+    Floats { queries: &'a [f32], train: &'a [f32] },
+}
+
+/// Rows of one size: as they are, or sketches of the level before.
 #[derive(Debug, Clone)]
 struct Level<'a> {
-    queries: Cow<'a, [u8]>,
-    train: &'a [u8],
+    values: Values<'a>,
     features: usize,
-    /// What rounding the means took of a query and of any training row, together.
+    /// The largest number that bytes may be.
+    most: u8,
+    /// What the distance of two rows of the level before may grow by.
+    gain: f64,
+    /// What rounding took of a query's sketch and of that of any training row, together.
     slack: Vec<f64>,
+}
+
+impl Level<'_> {
+    /// Bytes of a row.
+    fn bytes(&self) -> usize {
+        match self.values {
+            Values::Bytes { .. } => self.features,
+            Values::Floats { .. } => self.features * size_of::<f32>(),
+        }
+    }
 }
 
 /// Queries and training rows at several sizes, from the finest on, and what is known of the k nearest.
@@ -33,6 +56,8 @@ pub struct Refinement<'a> {
     form: ByteForm,
     isa: Isa,
     levels: Vec<Level<'a>>,
+    /// [`squares_rounding`] of the finest level.
+    rounding: (f64, f64),
     /// For each query, a candidate that at least k training rows do not exceed; the last of all where none is known.
     ceilings: Vec<u64>,
 }
@@ -40,21 +65,31 @@ pub struct Refinement<'a> {
 impl<'a> Refinement<'a> {
     /// Pixels of `features` values.
     pub fn new(form: ByteForm, queries: &'a [u8], train: &'a [u8], features: usize) -> Self {
-        let ceilings = vec![u64::MAX; queries.len() / features];
-        Self {
-            form,
-            isa: Isa::best(),
-            levels: vec![Level { queries: queries.into(), train, features, slack: Vec::new() }],
-            ceilings,
-        }
+        let count = queries.len() / features;
+        Self::of(form, Values::Bytes { queries: queries.into(), train }, features, count)
     }
 
-    /// With a level more: the means by `pooling` of the last, `train` those of its training rows, whose errors are at most `error`.
+    /// Real rows of `features` values, whose keys are those of Σ(x − y)² in 32 bit: [`squares_bound`](super::squares_bound) tells what they prove.
+    pub fn of_floats(queries: &'a [f32], train: &'a [f32], features: usize) -> Self {
+        let count = queries.len() / features;
+        Self::of(ByteForm::SqEuclidean, Values::Floats { queries, train }, features, count)
+    }
+
+    fn of(form: ByteForm, values: Values<'a>, features: usize, queries: usize) -> Self {
+        let levels = vec![Level { values, features, most: u8::MAX, gain: 1.0, slack: Vec::new() }];
+        let rounding = squares_rounding(features);
+        Self { form, isa: Isa::best(), levels, rounding, ceilings: vec![u64::MAX; queries] }
+    }
+
+    /// With a level more: sketches of the last, `train` those of its training rows, whose errors are at most `error`, and whose distances are at most
+    /// `gain` times as large.
     #[must_use]
-    pub fn through(mut self, pooling: &Pooling, train: &'a [u8], error: f64) -> Self {
-        let Pooled { rows, errors } = pooling.pool(self.queries());
+    pub fn through(mut self, gain: f64, queries: Sketched, train: &'a [u8], error: f64) -> Self {
+        let Sketched { rows, most, errors } = queries;
+        let features = rows.len() / errors.len().max(1);
         let slack = errors.into_iter().map(|of_query| of_query + error).collect();
-        self.levels.push(Level { queries: rows.into(), train, features: pooling.blocks(), slack });
+        let values = Values::Bytes { queries: rows.into(), train };
+        self.levels.push(Level { values, features, most, gain, slack });
         self
     }
 
@@ -65,51 +100,63 @@ impl<'a> Refinement<'a> {
         self
     }
 
-    /// The queries of the coarsest level.
+    /// The queries of the coarsest level, where these are bytes.
     pub fn queries(&self) -> &[u8] {
-        self.levels.last().map_or(&[], |level| &level.queries)
+        match self.levels.last() {
+            Some(Level { values: Values::Bytes { queries, .. }, .. }) => queries,
+            _ => &[],
+        }
     }
 
-    /// The distance of a training row at one level.
-    fn distance(&self, level: usize, query: usize, row: usize) -> u32 {
-        let Level { queries, train, features, .. } = &self.levels[level];
-        let query = &queries[query * features..][..*features];
-        let row = &train[row * features..][..*features];
-        match self.form {
-            ByteForm::L1 => absolute(query, row),
+    /// The key of a training row's distance at one level.
+    fn key(&self, level: usize, query: usize, row: usize) -> u32 {
+        let Level { values, features, .. } = &self.levels[level];
+        let (query, row) = (query * features..(query + 1) * features, row * features..(row + 1) * features);
+        match values {
+            Values::Floats { queries, train } => Lane::key(squares(&queries[query], &train[row])),
+            Values::Bytes { queries, train } if self.form == ByteForm::L1 => {
+                absolute(&queries[query], &train[row])
+            }
             // SAFETY: an instruction set that is present.
-            _ => unsafe { (self.isa.kernels().byte_squares)(query, row) },
+            Values::Bytes { queries, train } => unsafe {
+                (self.isa.kernels().byte_squares)(&queries[query], &train[row])
+            },
         }
     }
 
-    /// A row whose distance at `level` exceeds this is farther than `distance`.
-    fn limit(&self, level: usize, query: usize, distance: u32) -> f64 {
-        // The slack and the roots are computed with a few roundings.
+    /// A row whose distance at `level`, a coarse one, exceeds this is farther than `key`.
+    fn limit(&self, level: usize, query: usize, key: u32) -> f64 {
+        // Gains, slack and roots are computed with a few roundings.
         let up = 1.0 + 1e-12;
-        let slack = self.levels[1..=level].iter().map(|level| level.slack[query]);
-        if self.form == ByteForm::L1 {
-            return slack.fold(f64::from(distance), |distance, slack| (distance / 4.0 + slack) * up);
-        }
-        let root = slack.fold(f64::from(distance).sqrt(), |root, slack| (root / 2.0 + slack) * up);
-        root * root * up
+        let distance = match self.levels[0].values {
+            Values::Floats { .. } => most_distance(f32::from_key(key), self.rounding),
+            Values::Bytes { .. } if self.form == ByteForm::L1 => f64::from(key),
+            Values::Bytes { .. } => f64::from(key).sqrt(),
+        };
+        let levels = self.levels[1..=level].iter();
+        let distance = levels.fold(distance, |far, level| (far * level.gain + level.slack[query]) * up);
+        if self.form == ByteForm::L1 { distance } else { distance * distance * up }
     }
 
-    /// For each level but the finest the share of the training rows that its bound lets pass to the k nearest, on a sample of pairs.
-    pub fn shares(&self, k: usize) -> Vec<f64> {
-        let Level { queries, train, features, .. } = &self.levels[0];
-        let (queries, rows) = (queries.len() / features, train.len() / features);
-        // As many rows as hold a few of the k nearest.
-        let sampled = (4 * rows / k.max(1)).clamp(SHARE_ROWS.start, SHARE_ROWS.end).min(rows);
-        let rank = (k * sampled).div_ceil(rows.max(1)).clamp(1, sampled);
+    /// For each level but the finest the share of the training rows that its bound lets pass to the k nearest, on a sample of pairs. The training
+    /// rows may be a sample themselves, of `rows`.
+    pub fn shares(&self, k: usize, rows: usize) -> Vec<f64> {
+        let Level { values, features, .. } = &self.levels[0];
+        let (queries, given) = match values {
+            Values::Bytes { queries, train } => (queries.len() / features, train.len() / features),
+            Values::Floats { queries, train } => (queries.len() / features, train.len() / features),
+        };
+        let sampled = sampled(k, rows).min(given);
+        let rank = (k * sampled).div_ceil(rows.max(1)).clamp(1, sampled.max(1));
         let asked = SHARE_QUERIES.min(queries);
         let counts = (0..asked).into_par_iter().map(|i| {
             let query = i * queries / asked;
-            let rows = (0..sampled).map(|j| j * rows / sampled);
-            let mut distances: Vec<u32> = rows.clone().map(|row| self.distance(0, query, row)).collect();
-            let (_, &mut nearest, _) = distances.select_nth_unstable(rank - 1);
+            let rows = (0..sampled).map(|j| j * given / sampled);
+            let mut keys: Vec<u32> = rows.clone().map(|row| self.key(0, query, row)).collect();
+            let (_, &mut nearest, _) = keys.select_nth_unstable(rank - 1);
             let passing = |level: usize| {
                 let limit = self.limit(level, query, nearest);
-                rows.clone().filter(|&row| f64::from(self.distance(level, query, row)) <= limit).count()
+                rows.clone().filter(|&row| f64::from(self.key(level, query, row)) <= limit).count()
             };
             (1..self.levels.len()).map(passing).collect::<Vec<_>>()
         });
@@ -148,7 +195,7 @@ impl<'a> Refinement<'a> {
             let mut threshold = self.threshold(query, bound, first_index);
             for (index, &key) in (first_index..).zip(keys) {
                 let key = key.cast_signed();
-                if key < threshold && best.offer(0, self.candidate(query, index, key, bound)) {
+                if key < threshold && best.offer(0, self.closest(query, index, bound)) {
                     bound = best.bound(0).min(ceiling);
                     threshold = self.threshold(query, bound, index);
                 }
@@ -156,9 +203,18 @@ impl<'a> Refinement<'a> {
         });
     }
 
+    /// The candidate of a row that the coarsest level lets pass.
+    fn closest(&self, query: usize, index: u32, bound: u64) -> u64 {
+        let mut looks =
+            (0..=self.first_look()).rev().map(|look| self.candidate(query, index, 0, look, bound));
+        looks.find_map(|found| found).unwrap_or(u64::MAX)
+    }
+
     /// The last of `candidates` by their distance in full.
     fn ceiling(&self, query: usize, candidates: &[u64]) -> u64 {
-        let each = candidates.iter().map(|&found| self.candidate(query, order::index(found), 0, u64::MAX));
+        let each = candidates
+            .iter()
+            .map(|&found| candidate(self.key(0, query, order::index(found) as usize), order::index(found)));
         each.max().unwrap_or(u64::MAX)
     }
 }
@@ -167,11 +223,24 @@ impl Rule<i32> for Refinement<'_> {
     // Rows that pass lie anywhere in memory, and one takes as long to arrive as four distances to compute.
     const WAITING: usize = 4;
 
-    fn fetch(&self, index: u32) {
-        // Of the level that is read first.
-        let Level { train, features, .. } = &self.levels[self.levels.len().saturating_sub(2)];
-        let row = train.as_ptr().wrapping_add(index as usize * features);
-        (0..*features).step_by(64).for_each(|at| prefetch(row.wrapping_add(at)));
+    fn first_look(&self) -> usize {
+        self.levels.len().saturating_sub(2)
+    }
+
+    fn fetch(&self, query: usize, index: u32, look: usize) {
+        let level = &self.levels[look];
+        let (queries, train): (*const u8, *const u8) = match &level.values {
+            Values::Bytes { queries, train } => (queries.as_ptr(), train.as_ptr()),
+            Values::Floats { queries, train } => (queries.as_ptr().cast(), train.as_ptr().cast()),
+        };
+        let width = level.bytes();
+        let row = train.wrapping_add(index as usize * width);
+        (0..width.min(FETCHED)).step_by(64).for_each(|at| prefetch(row.wrapping_add(at)));
+        // Those of the first look are few enough for the second level of cache.
+        if look < self.first_look() {
+            let query = queries.wrapping_add(query * width);
+            (0..width.min(FETCHED)).step_by(64).for_each(|at| prefetch(query.wrapping_add(at)));
+        }
     }
 
     fn threshold(&self, query: usize, bound: u64, _: u32) -> i32 {
@@ -183,19 +252,14 @@ impl Rule<i32> for Refinement<'_> {
         (self.limit(self.levels.len() - 1, query, order::key(bound)) as i32).saturating_add(1)
     }
 
-    fn candidate(&self, query: usize, index: u32, _: i32, bound: u64) -> u64 {
+    fn candidate(&self, query: usize, index: u32, _: i32, look: usize, bound: u64) -> Option<u64> {
         let bound = bound.min(self.ceilings[query]);
-        let passes = |level: &usize| {
-            bound == u64::MAX
-                || f64::from(self.distance(*level, query, index as usize))
-                    <= self.limit(*level, query, order::key(bound))
-        };
-        // The coarsest level has let it pass.
-        if (1..self.levels.len() - 1).rev().all(|level| passes(&level)) {
-            candidate(self.distance(0, query, index as usize), index)
-        } else {
-            u64::MAX
+        let key = self.key(look, query, index as usize);
+        if look == 0 {
+            return Some(candidate(key, index));
         }
+        let passes = bound == u64::MAX || f64::from(key) <= self.limit(look, query, order::key(bound));
+        (!passes).then_some(u64::MAX)
     }
 }
 
@@ -203,7 +267,8 @@ impl Rule<i32> for Refinement<'_> {
 /// query. `k` is at most the number of rows.
 pub fn scan_coarse(mut refinement: Refinement<'_>, rows: &[u8], stats: &[ByteStats], k: usize) -> Vec<u64> {
     let features = rows.len() / stats.len().max(1);
-    let queries = ByteQueries::new(refinement.queries(), features, refinement.form);
+    let most = refinement.levels.last().map_or(u8::MAX, |level| level.most);
+    let queries = ByteQueries::up_to(most, refinement.isa, refinement.queries(), features, refinement.form);
     // The nearest of some rows at this level: few others will be nearer than the farthest of these.
     let some = (stats.len() / SEED).max(k).min(stats.len());
     let mut seed = Best::new(queries.len(), k);
@@ -213,9 +278,14 @@ pub fn scan_coarse(mut refinement: Refinement<'_>, rows: &[u8], stats: &[ByteSta
         seeds.par_chunks_exact(k).enumerate().map(|(query, seeds)| refinement.ceiling(query, seeds));
     refinement.ceilings = ceilings.collect();
     let mut best = Best::close(queries.len(), k);
-    let beside = refinement.levels[0].features;
+    let beside = refinement.levels[refinement.first_look()].bytes();
     queries.over(rows, stats, beside, |operands| scan(operands, &refinement, 0, &mut best));
     best.finish().candidates
+}
+
+/// Training rows of `rows` that tell what a bound is worth to the k nearest: as many as hold a few of these.
+pub fn sampled(k: usize, rows: usize) -> usize {
+    (4 * rows / k.max(1)).clamp(SHARE_ROWS.start, SHARE_ROWS.end).min(rows)
 }
 
 /// Σ|x − y|.
@@ -228,6 +298,7 @@ fn absolute(x: &[u8], y: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Pooling;
     use super::*;
     use crate::rng;
 
@@ -249,7 +320,8 @@ mod tests {
         }
         let each = poolings.iter().zip(&*means).zip(errors);
         each.fold(Refinement::new(form, rows, rows, features), |levels, ((pooling, means), error)| {
-            levels.through(pooling, means, error)
+            let queries = pooling.pool(levels.queries());
+            levels.through(pooling.gain(), queries, means, error)
         })
     }
 
@@ -280,9 +352,9 @@ mod tests {
                 assert_eq!(levels.levels.len(), 4, "512, 128, 32 and 8 features");
                 for query in 0..40 {
                     for row in 0..40 {
-                        let distance = levels.distance(0, query, row);
+                        let distance = levels.key(0, query, row);
                         for level in 1..4 {
-                            let key = f64::from(levels.distance(level, query, row));
+                            let key = f64::from(levels.key(level, query, row));
                             let limit = levels.limit(level, query, distance);
                             assert!(key <= limit, "{name} {form:?}, level {level}: {key} over {limit}");
                         }
@@ -306,12 +378,15 @@ mod tests {
             let all = refinement(form, &rows, features, &mut means);
             for count in 2..=all.levels.len() {
                 let levels = all.clone().cut(count);
-                let coarsest = levels.levels.last().expect("levels").train;
+                let Some(Level { values: Values::Bytes { train: coarsest, .. }, .. }) = levels.levels.last()
+                else {
+                    panic!("means are bytes");
+                };
                 let stats = super::super::byte_stats(coarsest, coarsest.len() / 300);
                 let found = scan_coarse(levels.clone(), coarsest, &stats, k);
                 let keys: Vec<u32> = (0..300)
                     .flat_map(|query| (0..300).map(move |row| (query, row)))
-                    .map(|(query, row)| levels.distance(count - 1, query, row))
+                    .map(|(query, row)| levels.key(count - 1, query, row))
                     .collect();
                 // Tiles of 100 rows, queries in two batches.
                 let mut best = Best::close(300, k);
@@ -324,11 +399,11 @@ mod tests {
                 assert_eq!(best.finish().candidates, found, "{form:?}, {count} levels");
                 for query in 0..300 {
                     let mut want: Vec<u64> =
-                        (0..300).map(|row| candidate(levels.distance(0, query, row), row as u32)).collect();
+                        (0..300).map(|row| candidate(levels.key(0, query, row), row as u32)).collect();
                     want.sort_unstable();
                     assert_eq!(found[query * k..][..k], want[..k], "{form:?}, {count} levels");
                 }
-                for share in levels.shares(k) {
+                for share in levels.shares(k, 300) {
                     assert!((0.0..=1.0).contains(&share) && share * 300.0 >= 1.0, "{share}");
                 }
             }

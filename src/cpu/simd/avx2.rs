@@ -1,6 +1,7 @@
 //! AVX2 with FMA: a group is two registers of eight queries, 6 rows of sums take 12 of the 16 registers.
 //!
-//! Bytes go through `vpmaddwd` on values widened to i16: `vpmaddubsw` would take them as they are but saturates. Processors with AVX-VNNI (most
+//! Bytes go through `vpmaddwd` on values widened to i16: `vpmaddubsw` would take them as they are but saturates, unless they are small: of values up to
+//! 127, one side less 64, two sums of two products each fit its 16 bits, and five instructions do what eight do otherwise. Processors with AVX-VNNI (most
 //! of Intel's for laptops since 2021) have `vpdpbusd`, four products a lane and instruction, of which one operand is signed: the queries are packed as
 //! q − 128, and the row's term makes up for it.
 
@@ -21,6 +22,8 @@ pub(super) const KERNELS: Kernels = Kernels {
     present: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
     arch: || pulp::x86::V3::try_new().map_or(pulp::Arch::Scalar, pulp::Arch::V3),
     byte_dot: Kernel { pack: Pack::Pairs, groups: 1, rows: DOT_ROWS, run: byte_dot },
+    small_dot: Kernel { pack: Pack::Quads { offset: 64 }, groups: 1, rows: DOT_ROWS, run: small_dot },
+    small: 127,
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: L1_ROWS, run: byte_l1 },
     byte_squares,
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<DOT> },
@@ -28,11 +31,16 @@ pub(super) const KERNELS: Kernels = Kernels {
     float_squares: Kernel { pack: Pack::Floats, groups: 1, rows: DOT_ROWS, run: float::<SQUARES> },
 };
 
+const DOT_QUADS: Kernel<i32> =
+    Kernel { pack: Pack::Quads { offset: 128 }, groups: 1, rows: DOT_ROWS, run: byte_dot_quads };
+
 /// With the integer dot product, and nothing else that is wider.
 pub(super) const VNNI: Kernels = Kernels {
     name: "AVX-VNNI",
     present: || (KERNELS.present)() && is_x86_feature_detected!("avxvnni"),
-    byte_dot: Kernel { pack: Pack::Quads { offset: 128 }, groups: 1, rows: DOT_ROWS, run: byte_dot_quads },
+    byte_dot: DOT_QUADS,
+    small_dot: DOT_QUADS,
+    small: u8::MAX,
     ..KERNELS
 };
 
@@ -70,6 +78,49 @@ fn byte_products(
             }
         }
     }
+    keys(tile, hits, sums)
+}
+
+/// 127 · 64 · 2 of a product of bytes with the next one's, twice, is below 2¹⁵.
+#[target_feature(enable = "avx2")]
+unsafe fn small_dot(tile: &Tile<'_, i32>, hits: &mut Hits<i32>) -> u32 {
+    let queries = tile.queries[..tile.steps].as_ptr().cast::<__m256i>();
+    let ones = _mm256_set1_epi16(1);
+    let mut sums = [[_mm256_setzero_si256(); 2]; DOT_ROWS];
+    let pairs = tile.steps / 2;
+    for pair in 0..pairs {
+        for (sums, row) in sums.iter_mut().zip(tile.rows) {
+            // SAFETY: a row has `steps` steps of four bytes.
+            let t = [0, 4].map(|next| unsafe { row.add(8 * pair + next).cast::<i32>().read_unaligned() });
+            let t = t.map(|t| _mm256_set1_epi32(t));
+            for half in 0..2 {
+                // SAFETY: `queries` was cut to `steps` lines.
+                let q = [0, 2].map(|next| unsafe { _mm256_load_si256(queries.add(4 * pair + next + half)) });
+                let products =
+                    _mm256_add_epi16(_mm256_maddubs_epi16(t[0], q[0]), _mm256_maddubs_epi16(t[1], q[1]));
+                sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(products, ones));
+            }
+        }
+    }
+    for step in 2 * pairs..tile.steps {
+        for (sums, row) in sums.iter_mut().zip(tile.rows) {
+            // SAFETY: as above.
+            let t = _mm256_set1_epi32(unsafe { row.add(4 * step).cast::<i32>().read_unaligned() });
+            for half in 0..2 {
+                // SAFETY: as above.
+                let q = unsafe { _mm256_load_si256(queries.add(2 * step + half)) };
+                let products = _mm256_madd_epi16(_mm256_maddubs_epi16(t, q), ones);
+                sums[half] = _mm256_add_epi32(sums[half], products);
+            }
+        }
+    }
+    keys(tile, hits, sums)
+}
+
+/// Compares the keys of finished products with the thresholds.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn keys(tile: &Tile<'_, i32>, hits: &mut Hits<i32>, sums: [[__m256i; 2]; DOT_ROWS]) -> u32 {
     let shift = _mm_cvtsi32_si128(tile.shift.cast_signed());
     let mut passed = 0;
     for (r, sums) in sums.into_iter().enumerate() {

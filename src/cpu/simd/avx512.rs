@@ -21,9 +21,14 @@ pub(super) static VNNI: Kernels = Kernels {
             && is_x86_feature_detected!("avx512vnni")
     },
     arch: pulp::Arch::new,
-    byte_dot: Kernel { pack: Pack::Quads { offset: 128 }, groups: 3, rows: ROWS, run: byte_dot },
+    byte_dot: DOT_QUADS,
+    small_dot: DOT_QUADS,
+    small: u8::MAX,
     ..PLAIN
 };
+
+const DOT_QUADS: Kernel<i32> =
+    Kernel { pack: Pack::Quads { offset: 128 }, groups: 3, rows: ROWS, run: byte_dot };
 
 /// Without the integer dot product, AVX2's byte products are as good.
 pub(super) static PLAIN: Kernels = Kernels {
@@ -36,6 +41,8 @@ pub(super) static PLAIN: Kernels = Kernels {
     },
     arch: pulp::Arch::new,
     byte_dot: avx2::KERNELS.byte_dot,
+    small_dot: avx2::KERNELS.small_dot,
+    small: avx2::KERNELS.small,
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: ROWS, run: byte_l1 },
     byte_squares: portable::byte_squares,
     float_dot: Kernel { pack: Pack::Floats, groups: 3, rows: ROWS, run: float_dot },

@@ -67,9 +67,9 @@ pub(super) struct Line([u8; 64]);
 /// How one lane's features lie in a [`Line`], and with them what a training row must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pack {
-    /// Four features of u8 less this offset, as i8 where it is 128; rows as they are.
+    /// Four features of u8 less this offset, as i8 where it is not 0; rows as they are.
     Quads {
-        /// 0, or 128 where the instruction wants one signed operand.
+        /// 0, or half of the range where the instruction wants one signed operand.
         offset: u8,
     },
     /// Two features as i16; rows widened to i16.
@@ -137,7 +137,7 @@ impl<K: Lane> Default for Hits<K> {
 }
 
 /// A register tile.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Kernel<K> {
     /// The layout of the queries.
     pub(super) pack: Pack,
@@ -160,6 +160,10 @@ pub(super) struct Kernels {
     arch: fn() -> pulp::Arch,
     /// u8 rows, `row + query − (q·t << shift)`, where the row's part has made up for the pack's offset.
     pub(super) byte_dot: Kernel<i32>,
+    /// The same of rows and queries whose values are at most [`Self::small`].
+    pub(super) small_dot: Kernel<i32>,
+    /// What values may be for the quickest of the two.
+    pub(super) small: u8,
     /// u8 rows, Σ|q − t|.
     pub(super) byte_l1: Kernel<i32>,
     /// Σ(x − y)² of two u8 rows as they lie, equally long.
@@ -238,6 +242,11 @@ impl Isa {
     #[cfg(test)]
     pub(super) fn own_arch(self) -> pulp::Arch {
         (self.0.arch)()
+    }
+
+    /// The largest value that rows may have for the quickest products.
+    pub(super) fn small(self) -> u8 {
+        self.0.small
     }
 
     /// Its name, for people.

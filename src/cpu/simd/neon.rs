@@ -17,6 +17,8 @@ pub(super) const KERNELS: Kernels = Kernels {
     },
     arch: pulp::Arch::new,
     byte_dot: Kernel { pack: Pack::Quads { offset: 0 }, groups: 1, rows: TILE, run: byte_dot },
+    small_dot: Kernel { pack: Pack::Quads { offset: 0 }, groups: 1, rows: TILE, run: byte_dot },
+    small: u8::MAX,
     byte_l1: Kernel { pack: Pack::Quads { offset: 0 }, groups: 1, rows: TILE, run: byte_l1 },
     byte_squares: portable::byte_squares,
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float::<DOT> },

@@ -11,6 +11,8 @@ pub(super) const KERNELS: Kernels = Kernels {
     present: || true,
     arch: || pulp::Arch::Scalar,
     byte_dot: Kernel { pack: Pack::Pairs, groups: 1, rows: TILE, run: byte_dot },
+    small_dot: Kernel { pack: Pack::Pairs, groups: 1, rows: TILE, run: byte_dot },
+    small: u8::MAX,
     byte_l1: Kernel { pack: Pack::Octets, groups: 1, rows: TILE, run: byte_l1 },
     byte_squares,
     float_dot: Kernel { pack: Pack::Floats, groups: 1, rows: TILE, run: float_dot },

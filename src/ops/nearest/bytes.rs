@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use super::coarse::Coarse;
+use super::projected::Projected;
 use crate::cpu::nearest::{ByteForm, ByteStats, MAX_BYTE_FEATURES, byte_stats, dot_of_key};
 use crate::reference::nearest::Metric;
 use crate::rows::{RowsRef, ValuesRef};
@@ -30,13 +31,15 @@ pub(super) struct ByteIndex<'a> {
     pub(super) stats: Vec<ByteStats>,
     /// The rows at a quarter of their size, once a search has asked for them.
     coarse: OnceLock<Option<Box<Coarse>>>,
+    /// Their projections.
+    pub(super) projected: Box<Projected>,
 }
 
 impl<'a> ByteIndex<'a> {
     pub(super) fn new(form: ByteForm, rows: impl Into<Cow<'a, [u8]>>, features: usize) -> Self {
         let rows = rows.into();
         let stats = byte_stats(&rows, features);
-        Self { form, rows, features, stats, coarse: OnceLock::new() }
+        Self { form, rows, features, stats, coarse: OnceLock::new(), projected: Box::default() }
     }
 
     /// The rows at a quarter of their size, where that bounds their distances.

@@ -20,6 +20,7 @@
 
 use rayon::prelude::*;
 
+use super::projected::Projected;
 use crate::reference::nearest::Metric;
 use crate::rows::{RowsRef, ValuesRef};
 
@@ -37,7 +38,6 @@ const REACH: f64 = (1u64 << 40) as f64;
 /// Squared distances are centred on the training mean, because ‖a‖² + ‖b‖² − 2a·b cancels when all rows lie far from
 /// the origin (a common offset of 10⁴ makes every neighbour wrong otherwise). A power of two scales the largest value
 /// to about 1, so that squares neither overflow nor underflow; it rounds nothing.
-#[derive(Debug, Clone)]
 pub(super) struct Frame {
     metric: Metric,
     centre: Vec<f32>,
@@ -46,6 +46,8 @@ pub(super) struct Frame {
     slack: f64,
     /// The absolute error τ of underflowed products, in the frame's units.
     floor: f64,
+    /// The training rows' projections.
+    projected: Projected,
 }
 
 /// What a query needs besides its transformed row.
@@ -85,12 +87,28 @@ impl Frame {
             // The last term is the rounding of the 64-bit definition itself.
             slack: gamma + 8.0 * U + (features + 8) as f64 * f64::EPSILON * 4.0,
             floor: features as f64 * 2f64.powi(-80),
+            projected: Projected::default(),
         }
     }
 
     /// The metric that the frame is for.
     pub(super) fn metric(&self) -> Metric {
         self.metric
+    }
+
+    /// What differences of rows are multiplied by, where the metric is not of normalised rows.
+    pub(super) fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// Where the projections of the training rows are kept.
+    pub(super) fn projected(&self) -> &Projected {
+        &self.projected
+    }
+
+    /// Writes a row of real values in the frame of squared distances. One that is out of the frame's reach becomes infinite there, or not a number.
+    pub(super) fn place(&self, row: &[f32], out: &mut [f32]) {
+        write(row, &self.centre, self.scale, out);
     }
 
     /// Whether the bound says anything: rows of more than about four million features have none.

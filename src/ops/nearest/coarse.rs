@@ -1,12 +1,13 @@
-//! Searching pixels coarse to fine: a quarter of the features, or a sixteenth, for every pair, and all of them for the few that the
-//! bound lets pass.
+//! Searching pixels coarse to fine: means of blocks for every pair, and all values for the few that the bound lets pass.
 //!
-//! The bound and its proof are in [`crate::cpu::nearest`] (`pooled.rs`). Here is when it pays.
+//! The bound and its proof are in [`crate::cpu::nearest`] (`pooled.rs`). Here is when it pays, and what it shares with long searches, for which
+//! `projected.rs` has a better one.
 
 use super::bytes::ByteIndex;
 use super::gpu;
+use super::projected;
 use crate::cpu;
-use crate::cpu::nearest::{Best, Pooling, Refinement};
+use crate::cpu::nearest::{Best, ByteForm, Pooling, Refinement, Sketched};
 use crate::device::Device;
 use crate::error::Result;
 use crate::ops::pairwise_l2;
@@ -16,10 +17,10 @@ use crate::profile::span;
 const LEAST_QUERIES: usize = 64;
 
 /// The cost that a search must stay below to be tried, in plain scans: the sample may be wrong.
-const WORTH: f64 = 0.8;
+pub(super) const WORTH: f64 = 0.8;
 
-/// Host memory that the means of training rows may take where the user sets no limit.
-const MOST_BYTES: u64 = 1 << 30;
+/// Host memory that the sketches of training rows may take where the user sets no limit.
+pub(super) const MOST_BYTES: u64 = 1 << 30;
 
 /// Training rows at a quarter of their size.
 pub(super) struct Coarse {
@@ -33,27 +34,35 @@ impl Coarse {
     /// One pass over the rows, where their blocks bound anything.
     pub(super) fn new(fine: &ByteIndex<'_>) -> Option<Self> {
         let pooling = Pooling::fit(fine.form, &fine.rows, fine.features)?;
-        let pooled = pooling.pool(&fine.rows);
-        let error = pooled.errors.into_iter().fold(0.0, f64::max);
-        Some(Self { pooling, means: ByteIndex::new(fine.form, pooled.rows, pooling.blocks()), error })
+        let Sketched { rows, errors, .. } = pooling.pool(&fine.rows);
+        let means = ByteIndex::new(fine.form, rows, pooling.blocks());
+        Some(Self { pooling, means, error: largest(&errors) })
     }
 }
 
+pub(super) fn largest(errors: &[f64]) -> f64 {
+    errors.iter().copied().fold(0.0, f64::max)
+}
+
 /// What makes the search pay on a device.
-struct Terms {
+pub(super) struct Terms {
     /// Pairs times features below which a plain scan is over before the rows are pooled.
-    least_work: usize,
+    pooling: usize,
+    /// And before directions are found.
+    pub(super) projection: usize,
     /// What a look at all features of one pair costs, in pairs of a plain scan.
-    look: f64,
+    pub(super) look: f64,
 }
 
 /// The terms of a device; `None` where the search never pays. The host's register tiles use each value many times, a look once. A software
 /// adapter takes longer for a pair than the host for a look. A GPU is through before the host has looked at anything.
-fn terms(device: &Device) -> Option<Terms> {
+pub(super) fn terms(device: &Device) -> Option<Terms> {
     match device {
         Device::Reference => None,
-        Device::Cpu => Some(Terms { least_work: 1 << 33, look: 20.0 }),
-        Device::Gpu(gpu) => gpu.info().software().then_some(Terms { least_work: 1 << 28, look: 0.5 }),
+        Device::Cpu => Some(Terms { pooling: 1 << 33, projection: 1 << 35, look: 20.0 }),
+        Device::Gpu(gpu) => {
+            gpu.info().software().then_some(Terms { pooling: 1 << 28, projection: 1 << 33, look: 0.5 })
+        }
     }
 }
 
@@ -68,33 +77,34 @@ pub(super) fn search(
 ) -> Result<Option<Vec<u64>>> {
     let count = queries.len() / fine.features;
     let memory = memory_limit.unwrap_or(MOST_BYTES).min(MOST_BYTES);
-    let Some(Terms { least_work, look }) = terms(device) else { return Ok(None) };
+    let Some(Terms { pooling, look, .. }) = terms(device) else { return Ok(None) };
     if count < LEAST_QUERIES
-        || count.saturating_mul(fine.rows.len()) < least_work
+        || count.saturating_mul(fine.rows.len()) < pooling
         || fine.rows.len() as u64 / 3 > memory
     {
         return Ok(None);
     }
-    let prepare = || match device {
-        Device::Gpu(gpu) => {
-            pairwise_l2::gpu::prepare_bytes(gpu, [count, fine.stats.len(), fine.features / 16])
-        }
-        Device::Cpu | Device::Reference => Ok(()),
-    };
+    if fine.form == ByteForm::SqEuclidean
+        && let Some(found) = projected::search(device, &projected::Pixels { fine, queries }, k, memory_limit)?
+    {
+        return Ok(Some(found));
+    }
     // The kernel is compiled meanwhile.
     let pooling = span("nearest pool");
+    let prepare = || prepare(device, [count, fine.stats.len(), fine.features / 16]);
     let (prepared, (levels, refinement, shares)) = rayon::join(prepare, || {
         let mut levels = Vec::new();
         let mut refinement = Refinement::new(fine.form, queries, &fine.rows, fine.features);
         let mut last = fine;
         while levels.len() < 2
-            && let Some(coarse) = last.coarse()
+            && let Some(Coarse { pooling, means, error }) = last.coarse()
         {
-            refinement = refinement.through(&coarse.pooling, &coarse.means.rows, coarse.error);
-            last = &coarse.means;
+            let queries = pooling.pool(refinement.queries());
+            refinement = refinement.through(pooling.gain(), queries, &means.rows, *error);
+            last = means;
             levels.push(last);
         }
-        let shares = refinement.shares(k);
+        let shares = refinement.shares(k, fine.stats.len());
         (levels, refinement, shares)
     });
     drop(pooling);
@@ -107,27 +117,44 @@ pub(super) fn search(
     };
     let cheapest = (0..levels.len()).map(|level| (cost(level), level)).min_by(|a, b| a.0.total_cmp(&b.0));
     let Some((_, level)) = cheapest.filter(|(cost, _)| *cost < WORTH) else { return Ok(None) };
-    let (refinement, means) = (refinement.cut(level + 2), levels[level]);
-    Ok(Some(match device {
+    descend(device, refinement.cut(level + 2), levels[level], k, memory_limit).map(Some)
+}
+
+/// Compiles the kernel for distances of `[queries, rows, features]` bytes where the device has one.
+pub(super) fn prepare(device: &Device, shape: [usize; 3]) -> Result<()> {
+    match device {
+        Device::Gpu(gpu) => pairwise_l2::gpu::prepare_bytes(gpu, shape),
+        Device::Cpu | Device::Reference => Ok(()),
+    }
+}
+
+/// The search itself, `coarsest` being the training rows of the last level.
+pub(super) fn descend(
+    device: &Device,
+    refinement: Refinement<'_>,
+    coarsest: &ByteIndex<'_>,
+    k: usize,
+    memory_limit: Option<u64>,
+) -> Result<Vec<u64>> {
+    match device {
         Device::Gpu(gpu) => {
-            let mut best = Best::close(count, k);
-            gpu::scan_keys(gpu, means, refinement.queries(), memory_limit, |query, rows, first, keys| {
+            let mut best = Best::close(refinement.queries().len() / coarsest.features, k);
+            gpu::scan_keys(gpu, coarsest, refinement.queries(), memory_limit, |query, rows, first, keys| {
                 let _span = span("nearest refine");
                 refinement.refine(query, keys, rows, first, &mut best);
             })?;
-            best.finish().candidates
+            Ok(best.finish().candidates)
         }
         Device::Cpu | Device::Reference => {
-            cpu::nearest::scan_coarse(refinement, &means.rows, &means.stats, k)
+            Ok(cpu::nearest::scan_coarse(refinement, &coarsest.rows, &coarsest.stats, k))
         }
-    }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::scan::scan_all;
     use super::*;
-    use crate::cpu::nearest::ByteForm;
     use crate::rng;
 
     #[test]

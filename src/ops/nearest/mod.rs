@@ -1,7 +1,8 @@
 //! The k nearest training rows of every query, exactly, without the matrix of all distances.
 //!
 //! Rows of pixels are searched in integers, which are exact on every device. Other rows are scanned in 32 bit and
-//! proven in 64 bit (`certified.rs`), real rows that are pixels in disguise by integers (`lattice.rs`). Either way the answer is the 64-bit brute force of
+//! proven in 64 bit (`certified.rs`), real rows that are pixels in disguise by integers (`lattice.rs`). What a bound on few numbers rules out is not
+//! computed (`coarse.rs`, `projected.rs`). Either way the answer is the 64-bit brute force of
 //! [`mod@reference::nearest`], ordered by (rank, row): it does not depend on the device, the
 //! tiles, the batches, the threads or the memory limit.
 
@@ -12,6 +13,7 @@ mod cut;
 mod gpu;
 mod lattice;
 mod neighbors;
+mod projected;
 mod scan;
 mod table;
 

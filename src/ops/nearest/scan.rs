@@ -3,14 +3,14 @@
 use super::bytes::ByteIndex;
 use super::certified::{Frame, QueryFrame};
 use super::lattice::{Lattice, Steps};
-use super::{coarse, gpu};
+use super::{coarse, gpu, projected};
 use crate::cpu;
-use crate::cpu::nearest::{Best, ByteQueries, FloatQueries};
+use crate::cpu::nearest::{Best, ByteQueries, FloatQueries, squares_bound};
 use crate::device::Device;
 use crate::error::Result;
 use crate::order::{self, Ordered};
 use crate::reference::nearest::Metric;
-use crate::rows::RowsRef;
+use crate::rows::{RowsRef, ValuesRef};
 use rayon::prelude::*;
 
 /// Host memory for one tile of training rows in their frame: it is written and scanned while it is in the last-level
@@ -94,6 +94,12 @@ impl Bounding<'_> {
                 (found, bounds)
             }
             Self::Frame(frame) => {
+                if let Some(found) = scan_projected(device, frame, queries, which, train, kept, memory_limit)?
+                {
+                    let bound = |found: &[u64]| squares_bound(f32::from_key(last(found)), features);
+                    let bounds = found.chunks_exact(kept).map(bound).collect();
+                    return Ok(Found { rows: found.into_iter().map(order::index).collect(), bounds });
+                }
                 let mut rows = vec![0.0; which.len() * features];
                 let frames: Vec<QueryFrame> = rows
                     .par_chunks_exact_mut(features)
@@ -153,6 +159,33 @@ pub(super) fn scan_all(
             Ok(best.finish().candidates)
         }
     }
+}
+
+/// The `kept` candidates of the queries `which` with the smallest 32-bit sums of squared differences, nearest first; `None` where rows are not
+/// such, or a scan of all their values is quicker.
+fn scan_projected(
+    device: &Device,
+    frame: &Frame,
+    queries: RowsRef<'_>,
+    which: &[usize],
+    train: RowsRef<'_>,
+    kept: usize,
+    memory_limit: Option<u64>,
+) -> Result<Option<Vec<u64>>> {
+    let (Metric::L2 | Metric::SqEuclidean, ValuesRef::F32(all), ValuesRef::F32(train)) =
+        (frame.metric(), queries.values(), train.values())
+    else {
+        return Ok(None);
+    };
+    let features = queries.features();
+    let some: Vec<f32>;
+    let queries = if which.len() == queries.len() {
+        all
+    } else {
+        some = which.iter().flat_map(|&query| &all[query * features..][..features]).copied().collect();
+        &some
+    };
+    projected::search(device, &projected::Reals { frame, queries, train, features }, kept, memory_limit)
 }
 
 /// The `kept` candidates of every query with the smallest keys, nearest first. `queries` are in `frame`, training rows
